@@ -1,0 +1,1 @@
+"""TFDS builders, one a corpus. They import `fingerprint`; nothing in `fingerprint` imports them."""

@@ -1,0 +1,181 @@
+"""GAGAvatar-Benchmark's preprocessed windows: `{dev,test}_landmarks_cut_50_50/<driver>/<target>/<video>/w<k>.npy`.
+
+The README's tree calls the outer folders targets and the inner ones drivers, its prose and its file names say the opposite. Here
+driver and target come from the video's name alone; the folders must agree with it, in one order over the whole tree.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
+
+import tensorflow_datasets as tfds
+
+from data_builders import splits
+from data_builders.base import RecordBuilder, Window
+from fingerprint.errors import ArrayRefused, DatasetError, NameRefused
+from fingerprint.landmarks import names
+from fingerprint.landmarks.arrays import LoadedTrack
+from fingerprint.landmarks.names import VideoName
+
+FRAMES = 50
+_WINDOW = re.compile(r"w(0|[1-9]\d{0,4})\.npy")
+_ORDERS = ("driver/target", "target/driver")
+_VALIDATION_SHARE = 1 / 8
+
+
+class GagavatarConfig(tfds.core.BuilderConfig):
+    """A subfolder of `preprocessed_data`, its parts, and how its videos are named."""
+
+    def __init__(self, name: str, parts: Sequence[str], parser: Callable[[str], VideoName]):
+        super().__init__(name=name, description=f"preprocessed_data/{name}")
+        self.parts, self.parser = tuple(parts), parser
+
+
+class Builder(RecordBuilder):
+    """Builds GAGAvatar-Benchmark from its preprocessed windows; see README.md."""
+
+    BUILDER_CONFIGS: ClassVar = [
+        GagavatarConfig("gagavatar_ravdess_and_cremad", ("dev", "test"), names.parse_gagavatar),
+        GagavatarConfig("originals_cremad", ("test",), names.parse_cremad),
+        GagavatarConfig("originals_ravdess", ("test",), names.parse_ravdess),
+    ]
+    OPTIONS = frozenset({"source", "fps", "image_size", "whole_dev", "drop_first_frame"})
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Ask atvs@uam.es for GAGAvatar-Benchmark-db (signed agreement) and put its folder preprocessed_data/ there."
+    )
+    landmark_set = "avaprintdb109"
+
+    def _expected_splits(self):
+        return super()._expected_splits() if "dev" in self.builder_config.parts else (splits.TEST,)
+
+    def _plan(self, source: pathlib.Path) -> Sequence[Window]:
+        root = _root(source, self.builder_config.name)
+        videos = {part: list(self._videos(root / f"{part}_landmarks_cut_50_50", root)) for part in self.builder_config.parts}
+        self._check_order([video for found in videos.values() for video in found], root)
+        split_of = {identity: splits.TEST for identity in _people(videos["test"])}
+        if "dev" in videos:
+            for identity, split in self._split_dev(_people(videos["dev"])).items():
+                if identity in split_of:
+                    raise DatasetError(f"{root}: {identity} is in dev and in test; an identity has one split")
+                split_of[identity] = split
+        plan = []
+        for found in videos.values():
+            for name, folder in found:
+                split = splits.of_video(split_of, name.driver, name.target)
+                if (bad := names.known_bad(name.clip_id)) is not None:
+                    self.ledger.exclude(folder.relative_to(root), "known_bad", bad)
+                elif split is None:
+                    between = f"driver in {split_of[name.driver]}, target in {split_of[name.target]}"
+                    self.ledger.exclude(folder.relative_to(root), "cross_split", between)
+                else:
+                    plan += self._windows(name, split, folder, root)
+        return plan
+
+    def _split_dev(self, people: frozenset[str]) -> dict[str, str]:
+        """Development identities: NVFAIR's validation identities where there are any, by hash for those NVFAIR does not list."""
+        if self.options.whole_dev:
+            return dict.fromkeys(people, splits.TRAIN)
+        listed = {i: splits.VALIDATION for i in people & splits.NVFAIR_VALIDATION}
+        listed |= {i: splits.TRAIN for i in people & splits.NVFAIR_TRAIN}
+        rest = people - set(listed)
+        if splits.VALIDATION not in listed.values():
+            listed, rest = {}, people
+        if len(rest) < 2:
+            return listed | dict.fromkeys(rest, splits.TRAIN)
+        return listed | splits.by_hash(
+            rest, (1 - _VALIDATION_SHARE, _VALIDATION_SHARE), seed=0, names=(splits.TRAIN, splits.VALIDATION)
+        )
+
+    def _videos(self, folder: pathlib.Path, root: pathlib.Path) -> Iterator[tuple[VideoName, pathlib.Path]]:
+        if not folder.is_dir():
+            raise DatasetError(f"{folder}: no such folder; wanted <driver>/<target>/<video>/w0.npy in it")
+        for video in sorted(folder.glob("*/*/*/")):
+            try:
+                yield self.builder_config.parser(video.name), video
+            except NameRefused as refusal:
+                self.ledger.refuse(video.relative_to(root), "name", refusal)
+
+    def _check_order(self, videos: Sequence[tuple[VideoName, pathlib.Path]], root: pathlib.Path) -> None:
+        """Which of the two orders the folders keep; noted in `build.json`.
+
+        Raises:
+            DatasetError: both orders, or a folder that agrees with its videos in neither.
+        """
+        examples: dict[str, str] = {}
+        counts: collections.Counter[str] = collections.Counter()
+        for name, folder in videos:
+            found = (folder.parent.parent.name, folder.parent.name)
+            if found not in ((name.driver, name.target), (name.target, name.driver)):
+                raise DatasetError(
+                    f"{folder.relative_to(root)}: the name says driver {name.driver}, target {name.target}; the folders say neither "
+                    f"{_ORDERS[0]} nor {_ORDERS[1]}"
+                )
+            if name.driver != name.target:
+                order = _ORDERS[found != (name.driver, name.target)]
+                counts[order] += 1
+                examples.setdefault(order, str(folder.relative_to(root)))
+        if len(counts) > 1:
+            mixed = "; ".join(f"{counts[order]} × {order}, e.g. {examples[order]}" for order in _ORDERS)
+            raise DatasetError(f"{root}: the folders mix two orders ({mixed}); wanted one over the whole tree")
+        self.notes.append(
+            f"folder order: {next(iter(counts))} ({counts.total()} videos whose driver is not the target)"
+            if counts
+            else "folder order: cannot be told, every driver is the target"
+        )
+
+    def _windows(self, name: VideoName, split: str, folder: pathlib.Path, root: pathlib.Path) -> list[Window]:
+        windows = []
+        dropped = int(self.options.drop_first_frame)
+        for path in sorted(folder.iterdir()):
+            file = str(path.relative_to(root))
+            match = _WINDOW.fullmatch(path.name)
+            if match is None:
+                self.ledger.exclude(file, "extension", "not of the form w<k>.npy")
+                continue
+            windows.append(
+                Window(
+                    split=split,
+                    video_id=name.video_id,
+                    driver=name.driver,
+                    target=name.target,
+                    generator=name.generator,
+                    corpus=name.corpus,
+                    clip_id=name.clip_id,
+                    sentence=name.sentence,
+                    load=functools.partial(_load, self._loader(path, root), path, dropped),
+                    file=file,
+                    num_bytes=path.stat().st_size if path.exists() else 0,
+                    window_index=int(match[1]),
+                    start_frame=FRAMES * int(match[1]) + dropped,
+                    fps=self.options.fps,
+                    image_size=self.options.image_size,
+                )
+            )
+        return windows
+
+
+def _load(loader: Callable[[], LoadedTrack], path: pathlib.Path, dropped: int) -> LoadedTrack:
+    track = loader()
+    if len(track.landmarks) != FRAMES:
+        raise ArrayRefused(path, "window_length", f"{len(track.landmarks)} frames; wanted {FRAMES}")
+    if not track.frame_mask[dropped:].any():
+        raise ArrayRefused(path, "no_valid_frame", "no valid frame after the first")
+    return dataclasses.replace(track, landmarks=track.landmarks[dropped:], frame_mask=track.frame_mask[dropped:])
+
+
+def _root(source: pathlib.Path, name: str) -> pathlib.Path:
+    places = [source / "preprocessed_data" / name, source / name, source]
+    for place in places:
+        if any(place.glob("*_landmarks_cut_50_50")):
+            return place
+    raise DatasetError(f"no folder *_landmarks_cut_50_50 in {', '.join(map(str, places))}")
+
+
+def _people(videos: Sequence[tuple[VideoName, pathlib.Path]]) -> frozenset[str]:
+    return frozenset(identity for name, _ in videos for identity in (name.driver, name.target))

@@ -1,0 +1,298 @@
+"""Records → batches: grain over record sources, deterministic in (seed, step), sharded by process, exact to resume."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import grain
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fingerprint.data import augment
+from fingerprint.data.sampler import DriverSampler
+from fingerprint.errors import ConfigError, DatasetError
+from fingerprint.landmarks import normalize, reenactment, windows
+from fingerprint.landmarks.windows import WindowSpec
+
+
+class RecordSource(Protocol):
+    """Random access to the records of a split, with their metadata as columns."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict: ...
+
+    def metadata(self) -> dict[str, np.ndarray]: ...
+
+
+class TrainBatch(NamedTuple):
+    """One process's part of a global batch.
+
+    Attributes:
+        windows: normalised landmarks, zero on masked frames.
+        frame_mask: frames that count.
+        driver: driver's code among the split's drivers.
+        example_index: position in the global batch.
+        record: row of the record in its split, to name it in messages.
+    """
+
+    windows: Float[np.ndarray, "batch time vertex 3"]
+    frame_mask: Bool[np.ndarray, "batch time"]
+    driver: Int[np.ndarray, "batch"]
+    example_index: Int[np.ndarray, "batch"]
+    record: Int[np.ndarray, "batch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainExamples:
+    """Loads example `slot` of step `step`; a pure function of both."""
+
+    source: RecordSource
+    sampler: DriverSampler
+    spec: WindowSpec
+    normalization: str
+    landmark_set: str
+    options: augment.Augmentation
+    shapes: dict[str, np.ndarray]
+    seed: int
+
+    def __call__(self, step: int, slot: int) -> TrainBatch:
+        plan = self.sampler.batch(step)
+        row = int(plan.record[slot])
+        record = self.source[row]
+        rng = np.random.default_rng([self.seed, 2, step, slot])
+        track, image_size = record["landmarks"], record["image_size"]
+        mask = record["frame_mask"]
+        if self.options.reenact and rng.random() < self.options.reenact:
+            others = [name for name in self.shapes if name != record["target"]]
+            face = self.shapes[others[rng.integers(len(others))]]
+            track = reenactment.reenact(track, mask, image_size, face, self.landmark_set)
+            image_size = reenactment.IMAGE_SIZE
+        track = normalize.get(self.normalization)(track, mask, image_size, self.landmark_set)
+        possible = windows.starts(mask, dataclasses.replace(self.spec, stride=1, pad_short=True))
+        if not len(possible):
+            raise DatasetError(f"record {record['video_id']!r} holds no window of {self.spec.length} frames with enough valid ones")
+        window, mask = windows.cut(track, mask, int(possible[rng.integers(len(possible))]), self.spec.length)
+        driver = int(plan.driver[slot])
+        mirrored = np.random.default_rng([self.seed, 3, step, driver]).random() < self.options.mirror
+        window, mask = augment.apply(window, mask, self.options, self.landmark_set, rng, mirrored=bool(mirrored))
+        if not np.isfinite(window).all():
+            raise DatasetError(f"record {record['video_id']!r} is not finite after normalization {self.normalization!r}")
+        return TrainBatch(window, mask, np.int32(driver), np.int32(slot), np.int32(row))
+
+
+def usable_records(metadata: dict[str, np.ndarray], spec: WindowSpec) -> Bool[np.ndarray, "record"]:
+    """Records long and valid enough for one window, padded at the end if need be."""
+    return metadata["num_valid"] >= np.ceil(spec.min_valid * spec.length)
+
+
+def face_shapes(source: RecordSource, per_target: int = 3) -> dict[str, Float[np.ndarray, "vertex 3"]]:
+    """Mean face of every target, from its first few records: the faces that reenactment puts motion on."""
+    metadata = source.metadata()
+    shapes: dict[str, list] = {}
+    for row, target in enumerate(metadata["target"].tolist()):
+        known = shapes.setdefault(target, [])
+        if len(known) < per_target and metadata["num_valid"][row] > 0:
+            record = source[row]
+            known.append(
+                reenactment.face_shape(
+                    record["landmarks"], record["frame_mask"], record["image_size"], record["landmark_set"]
+                )
+            )
+    return {target: np.mean(known, axis=0, dtype=np.float64).astype(np.float32) for target, known in shapes.items() if known}
+
+
+def train_examples(
+    source: RecordSource,
+    *,
+    landmark_set: str,
+    normalization: str,
+    spec: WindowSpec,
+    options: augment.Augmentation,
+    drivers_per_batch: int,
+    windows_per_driver: int,
+    same_target: bool,
+    seed: int,
+) -> TrainExamples:
+    """Check that the split can feed such batches, and return the loader of single examples."""
+    metadata = source.metadata()
+    foreign = set(np.unique(metadata["landmark_set"]).tolist()) - {landmark_set}
+    if foreign:
+        raise ConfigError(f"records hold landmark set {', '.join(sorted(foreign))}; the configuration asks for {landmark_set}")
+    sampler = DriverSampler(
+        metadata["driver"],
+        metadata["target"],
+        usable_records(metadata, spec),
+        drivers_per_batch=drivers_per_batch,
+        windows_per_driver=windows_per_driver,
+        same_target=same_target,
+        seed=seed,
+    )
+    shapes = face_shapes(source) if options.reenact else {}
+    if options.reenact and len(shapes) < 2:
+        raise ConfigError("reenactment needs at least two faces in the training split")
+    return TrainExamples(source, sampler, spec, normalization, landmark_set, options, shapes, seed)
+
+
+def train_iterator(
+    examples: TrainExamples,
+    *,
+    num_steps: int,
+    share: slice,
+    threads: int = 8,
+    prefetch: int = 4,
+    workers: int = 0,
+) -> grain.DatasetIterator:
+    """Batches of steps 0 … `num_steps` - 1, rows `share` of each; its state can be saved and set.
+
+    Args:
+        share: this process's rows of the global batch.
+        threads: reading threads. prefetch: batches held ready. workers: reading processes; 0 reads in this one.
+    """
+    rows = range(share.start, share.stop)
+
+    def load(i: int) -> TrainBatch:
+        step, position = divmod(int(i), len(rows))
+        return examples(step, rows[position])
+
+    dataset = grain.MapDataset.range(num_steps * len(rows)).map(load).batch(len(rows), drop_remainder=True)
+    dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
+    if workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    return iter(dataset)
+
+
+class WindowBatch(NamedTuple):
+    """Windows to embed; the last batch is filled up with masked rows.
+
+    Attributes:
+        windows, frame_mask: as in `TrainBatch`.
+        record: row of each window's record, -1 on filling rows.
+        start: first frame of each window in its record.
+    """
+
+    windows: Float[np.ndarray, "batch time vertex 3"]
+    frame_mask: Bool[np.ndarray, "batch time"]
+    record: Int[np.ndarray, "batch"]
+    start: Int[np.ndarray, "batch"]
+
+
+Transform = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+def shuffle_frames(window, frame_mask, rng):
+    """Control: the valid frames in random order. What is lost is what the model read from order."""
+    order, valid = np.arange(len(window)), np.flatnonzero(frame_mask)
+    order[valid] = rng.permutation(valid)
+    return window[order], frame_mask
+
+
+def freeze_frame(window, frame_mask, rng):
+    """Control: one valid frame in place of every valid frame. What is left is read from a single pose."""
+    valid = np.flatnonzero(frame_mask)
+    chosen = window[rng.choice(valid)] if len(valid) else np.zeros_like(window[0])
+    return np.where(frame_mask[:, None, None], chosen, 0).astype(window.dtype), frame_mask
+
+
+CONTROLS: dict[str, Transform] = {"shuffled_frames": shuffle_frames, "static_frame": freeze_frame}
+
+
+def evaluation_batches(
+    source: RecordSource,
+    *,
+    landmark_set: str,
+    normalization: str,
+    spec: WindowSpec,
+    batch_size: int,
+    records: np.ndarray | None = None,
+    transform: Transform | None = None,
+    seed: int = 0,
+    threads: int = 4,
+) -> Iterator[WindowBatch]:
+    """Every sliding window of the given records (default: all), in order, in batches of equal size.
+
+    Args:
+        transform: applied to each window; its generator depends on (seed, record, start) only.
+    """
+    rows = np.arange(len(source)) if records is None else np.asarray(records)
+
+    def load(row: int):
+        record = source[int(row)]
+        mask = record["frame_mask"]
+        track = normalize.get(normalization)(record["landmarks"], mask, record["image_size"], landmark_set)
+        out = []
+        for start in windows.starts(mask, spec).tolist():
+            window, window_mask = windows.cut(track, mask, start, spec.length)
+            if transform is not None:
+                window, window_mask = transform(window, window_mask, np.random.default_rng([seed, 4, int(row), start]))
+            out.append((window, window_mask, int(row), start))
+        return out
+
+    def pack(items) -> WindowBatch:
+        missing = batch_size - len(items)
+        empty = (np.zeros_like(items[0][0]), np.zeros_like(items[0][1]), -1, 0)
+        columns = zip(*(items + [empty] * missing), strict=True)
+        window, mask, record, start = (np.stack(column) for column in columns)
+        return WindowBatch(window, mask, record.astype(np.int32), start.astype(np.int32))
+
+    pending = []
+    dataset = grain.MapDataset.source(rows).map(load)
+    for loaded in dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=16)):
+        pending += loaded
+        while len(pending) >= batch_size:
+            yield pack(pending[:batch_size])
+            pending = pending[batch_size:]
+    if pending:
+        yield pack(pending)
+
+
+class ReenactedSource:
+    """A source whose videos are re-rendered in landmark space: each onto its own person's mean face and onto `targets` others'.
+
+    Every driver of the split is also a target. Which faces a video is put on follows from the seed and the video's id. The rows are the
+    records of the source, a rendering at a time.
+    """
+
+    def __init__(self, source: RecordSource, targets: int, seed: int = 0):
+        self._source, self._shapes = source, face_shapes(source)
+        base = source.metadata()
+        faces = sorted(self._shapes)
+        if len(faces) <= targets:
+            raise ConfigError(f"reenactment onto {targets} other faces needs {targets + 1} people; the split has {len(faces)}")
+        # One video after the other, its renderings one after the other, the windows of a rendering side by side.
+        self._rows: list[tuple[int, str]] = []
+        starts = np.flatnonzero(np.append(True, base["video_id"][1:] != base["video_id"][:-1])).tolist()
+        for first, end in zip(starts, [*starts[1:], len(source)], strict=True):
+            driver, video_id = str(base["driver"][first]), str(base["video_id"][first])
+            others = [face for face in faces if face != driver]
+            rng = np.random.default_rng([seed, 5, *video_id.encode()])
+            worn = [others[i] for i in rng.choice(len(others), targets, replace=False)]
+            own = [driver] if driver in self._shapes else []
+            self._rows += [(row, face) for face in own + worn for row in range(first, end)]
+        self._table = {name: column[[row for row, _ in self._rows]] for name, column in base.items()}
+        self._table["target"] = np.array([face for _, face in self._rows])
+        self._table["video_id"] = np.array([f"{base['video_id'][row]}@{face}" for row, face in self._rows])
+        self._table["generator"] = np.full(len(self._rows), "LANDMARK")
+        self._table["image_size"] = np.tile(reenactment.IMAGE_SIZE, (len(self._rows), 1))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def metadata(self) -> dict[str, np.ndarray]:
+        return self._table
+
+    def __getitem__(self, index: int) -> dict:
+        row, face = self._rows[index]
+        record = self._source[row]
+        landmarks = reenactment.reenact(
+            record["landmarks"], record["frame_mask"], record["image_size"], self._shapes[face], record["landmark_set"]
+        )
+        return record | {
+            "landmarks": landmarks,
+            "target": face,
+            "video_id": str(self._table["video_id"][index]),
+            "generator": "LANDMARK",
+            "image_size": reenactment.IMAGE_SIZE,
+        }

@@ -1,0 +1,127 @@
+"""Which records make a training batch: P drivers x K windows, a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+from jaxtyping import Int
+
+from fingerprint.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+    """The rows of one batch: `record[i]` belongs to driver `driver[i]`; slots of one driver are adjacent."""
+
+    record: Int[np.ndarray, "batch"]
+    driver: Int[np.ndarray, "batch"]
+
+
+class DriverSampler:
+    """P drivers a batch, K windows a driver, targets varied inside a driver.
+
+    Drivers come in a new random order every pass, so all are seen equally often. With `same_target`, drivers come in pairs that share a
+    target, and half of each one's windows show that target: for every window of it the batch holds another driver wearing the same face.
+
+    Args:
+        driver, target: names by record.
+        usable: records that hold at least one window.
+        drivers_per_batch, windows_per_driver: P and K.
+        same_target: ask for same-target negatives.
+        seed: fixes every batch.
+
+    Raises:
+        ConfigError: fewer drivers than P, a driver with fewer than two usable records, or no target with two drivers where asked.
+    """
+
+    def __init__(
+        self,
+        driver: np.ndarray,
+        target: np.ndarray,
+        usable: np.ndarray,
+        *,
+        drivers_per_batch: int,
+        windows_per_driver: int,
+        same_target: bool = False,
+        seed: int = 0,
+    ):
+        self.names = sorted(set(driver[usable].tolist()))
+        self.drivers_per_batch, self.windows_per_driver = drivers_per_batch, windows_per_driver
+        self.same_target, self.seed = same_target, seed
+        if windows_per_driver < 2:
+            raise ConfigError(f"windows_per_driver is {windows_per_driver}; a positive pair needs at least 2")
+        if len(self.names) < drivers_per_batch:
+            raise ConfigError(
+                f"the training split has {len(self.names)} drivers with usable records; a batch asks for {drivers_per_batch}"
+            )
+        code = {name: i for i, name in enumerate(self.names)}
+        self._records: list[dict[str, np.ndarray]] = [{} for _ in self.names]
+        rows = np.flatnonzero(usable)
+        for row in rows.tolist():
+            self._records[code[driver[row]]].setdefault(target[row], []).append(row)
+        self._records = [{t: np.array(r) for t, r in by_target.items()} for by_target in self._records]
+        few = [n for n, by in zip(self.names, self._records, strict=True) if sum(map(len, by.values())) < 2]
+        if few:
+            raise ConfigError(
+                f"{len(few)} drivers have fewer than 2 usable records (first: {few[0]!r}); a positive pair needs 2. Lower "
+                "data.window.length or data.window.min_valid, or leave these drivers out of the split"
+            )
+        self._wearers = {}
+        for i, by_target in enumerate(self._records):
+            for name in by_target:
+                self._wearers.setdefault(name, []).append(i)
+        self._shared = sorted(t for t, drivers in self._wearers.items() if len(drivers) > 1)
+        if same_target and (not self._shared or drivers_per_batch % 2):
+            raise ConfigError(
+                f"same-target negatives need an even number of drivers per batch (found {drivers_per_batch}) and targets worn by two "
+                f"drivers (found {len(self._shared)})"
+            )
+        # One batch is asked for once per slot: remember the latest few.
+        self.batch = functools.lru_cache(maxsize=64)(self._batch)
+
+    @property
+    def batch_size(self) -> int:
+        """Windows in a global batch."""
+        return self.drivers_per_batch * self.windows_per_driver
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Steps in which every driver is seen once (up to the remainder)."""
+        return len(self.names) // self.drivers_per_batch
+
+    def _batch(self, step: int) -> BatchPlan:
+        rng = np.random.default_rng([self.seed, 1, step])
+        chosen = self._pairs(rng) if self.same_target else [(d, None) for d in self._drivers(step)]
+        record = [self._windows(rng, driver, target) for driver, target in chosen]
+        drivers = np.repeat([driver for driver, _ in chosen], self.windows_per_driver)
+        return BatchPlan(np.concatenate(record), drivers.astype(np.int32))
+
+    def _drivers(self, step: int) -> list[int]:
+        turn, part = divmod(step, self.steps_per_pass)
+        order = np.random.default_rng([self.seed, 0, turn]).permutation(len(self.names))
+        return order[part * self.drivers_per_batch : (part + 1) * self.drivers_per_batch].tolist()
+
+    def _pairs(self, rng) -> list[tuple[int, str]]:
+        chosen: dict[int, str] = {}
+        for target in rng.permutation(self._shared).tolist():
+            free = [d for d in self._wearers[target] if d not in chosen]
+            if len(free) > 1 and len(chosen) < self.drivers_per_batch:
+                chosen |= dict.fromkeys(rng.choice(free, 2, replace=False).tolist(), target)
+        spare = [d for d in rng.permutation(len(self.names)).tolist() if d not in chosen]
+        while len(chosen) < self.drivers_per_batch:  # too few disjoint pairs: fill up with drivers on varied targets
+            chosen[spare.pop()] = None
+        return list(chosen.items())
+
+    def _windows(self, rng, driver: int, target: str | None) -> np.ndarray:
+        """K records of a driver: targets in random order, one record a target in turn; again from the start when all are used."""
+        by_target = self._records[driver]
+        picked = []
+        if target is not None:
+            shared = rng.permutation(by_target[target])
+            picked = [shared[i % len(shared)] for i in range(self.windows_per_driver // 2)]
+        queues = [rng.permutation(by_target[t]).tolist() for t in rng.permutation(sorted(by_target)).tolist()]
+        turns = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
+        turns = [t for t in turns if t not in picked] or turns
+        return np.array((picked + turns * self.windows_per_driver)[: self.windows_per_driver])

@@ -1,0 +1,1 @@
+"""Pixels → tracks → windows: landmark sets, normalisations, window cutting. NumPy only."""

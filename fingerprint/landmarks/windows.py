@@ -1,0 +1,63 @@
+"""Cut tracks into windows of equal length: length, stride, gap policy, masks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fingerprint.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowSpec:
+    """How windows are cut from a track.
+
+    Attributes:
+        length: frames in a window.
+        stride: frames from one window's start to the next.
+        min_valid: least share of a window's frames that must show a face, in (0, 1].
+        pad_short: a track shorter than `length` gives one padded, masked window instead of none.
+    """
+
+    length: int
+    stride: int
+    min_valid: float = 0.5
+    pad_short: bool = False
+
+    def __post_init__(self):
+        if self.length < 1 or self.stride < 1:
+            raise ConfigError(f"window length {self.length} and stride {self.stride} must be at least 1")
+        if not 0.0 < self.min_valid <= 1.0:
+            raise ConfigError(f"min_valid is {self.min_valid}; wanted a share in (0, 1]")
+
+
+def starts(frame_mask: Bool[np.ndarray, "time"], spec: WindowSpec) -> Int[np.ndarray, "window"]:
+    """Start frames of the windows that hold enough valid frames.
+
+    The last incomplete window is dropped, as in the published systems. Frames without a face stay in place
+    as masked frames: time is never joined over a gap.
+    """
+    total = len(frame_mask)
+    if total < spec.length:
+        enough = spec.pad_short and frame_mask.sum() >= spec.min_valid * spec.length
+        return np.zeros(1 if enough else 0, np.int32)
+    first = np.arange(0, total - spec.length + 1, spec.stride, dtype=np.int32)
+    valid = np.concatenate([[0], np.cumsum(frame_mask)])
+    return first[valid[first + spec.length] - valid[first] >= spec.min_valid * spec.length]
+
+
+def cut(
+    landmarks: Float[np.ndarray, "time vertex coord"],
+    frame_mask: Bool[np.ndarray, "time"],
+    start: int,
+    length: int,
+) -> tuple[Float[np.ndarray, "length vertex coord"], Bool[np.ndarray, "length"]]:
+    """One window; frames past the end of the track are zero and masked."""
+    piece, mask = landmarks[start : start + length], frame_mask[start : start + length]
+    missing = length - len(piece)
+    if missing:
+        piece = np.concatenate([piece, np.zeros((missing, *piece.shape[1:]), piece.dtype)])
+        mask = np.concatenate([mask, np.zeros(missing, bool)])
+    return piece, mask

@@ -1,0 +1,55 @@
+"""`python -m fingerprint.main --config=configs/quickstart.py --workdir=DIR [--mode=…] [--config.x=y …]`."""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+MODES = ("train_and_evaluate", "train", "evaluate")
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py or configs/avaprintdb_gcn.py:cremad_gaga.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: checkpoints, log, models, report. The same command resumes.")
+_MODE = flags.DEFINE_enum("mode", MODES[0], MODES, "What to do. `evaluate` takes --config.evaluate.model, or the workdir's best model.")
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0 of several, or `auto` on a Cloud TPU slice.")
+_PROCESSES = flags.DEFINE_integer("num_processes", 1, "Processes in all (with --coordinator=host:port).", lower_bound=1)
+_PROCESS = flags.DEFINE_integer("process_id", 0, "This process, from 0 (with --coordinator=host:port).", lower_bound=0)
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main(argv: list[str]) -> int:
+    """Run; returns the exit code."""
+    if len(argv) > 1:
+        print(f"error: unknown arguments {argv[1:]}", file=sys.stderr)
+        return 2
+    # Imported here so that --help is fast.
+    from fingerprint import parallel, workdir
+    from fingerprint.data import datasets
+    from fingerprint.errors import FingerprintError
+    from fingerprint.evaluate import evaluate
+    from fingerprint.train import train
+
+    config, directory = _CONFIG.value, _WORKDIR.value
+    try:
+        parallel.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        with parallel.main_holds(lambda: workdir.locked(directory)):
+            if parallel.is_main():
+                datasets.build_missing(config)
+            parallel.barrier("data set")
+            model = config.evaluate.model or directory
+            if _MODE.value != "evaluate":
+                model = train(config, directory)
+            if _MODE.value != "train":
+                evaluate(config, directory, model)
+    except workdir.Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return workdir.EXIT_STOPPED
+    except FingerprintError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

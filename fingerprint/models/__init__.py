@@ -1,0 +1,1 @@
+"""Flax modules: windows and masks → unit embeddings and attention."""

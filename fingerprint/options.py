@@ -1,0 +1,93 @@
+"""Every option of an experiment, with its default and meaning; the files in `configs/` change some of them."""
+
+from ml_collections import ConfigDict
+
+
+def defaults() -> ConfigDict:
+    """All options at their defaults."""
+    config = ConfigDict()
+    config.seed = 0  # initial weights, batches, augmentation, dropout, trials, bootstrap
+
+    config.data = ConfigDict()
+    config.data.data_dir = "~/tensorflow_datasets"
+    config.data.dataset = "synthetic_drivers/full_quickstart"  # name/config[:version]
+    config.data.train_split = "train"
+    config.data.validation_split = "validation"  # model choice, thresholds, calibration
+    config.data.test_split = "test"
+    config.data.build = False  # build the data set first if it is absent (embedded ones only: others need --source)
+    config.data.landmark_set = "avaprintdb109"  # must be what the records hold
+    config.data.normalization = "aspect_corrected"  # published | aspect_corrected | pose_removed | motion_only
+    config.data.reenact_targets = 0  # re-render every video in landmark space onto the own and so many other faces
+    config.data.window = ConfigDict()
+    config.data.window.length = 70  # frames
+    config.data.window.stride = 35  # of sliding windows; training draws starts at random
+    config.data.window.min_valid = 0.5  # least share of frames that show a face
+    config.data.window.pad_short = False  # a video shorter than a window gives one padded window instead of none
+    config.data.threads = 4  # reading
+    config.data.prefetch = 4  # batches held ready
+    config.data.workers = 0  # reading processes; 0 reads in this one
+
+    config.sampler = ConfigDict()
+    config.sampler.drivers_per_batch = 16
+    config.sampler.windows_per_driver = 4
+    config.sampler.same_target = False  # pair drivers that share a face: same-target negatives
+
+    config.augment = ConfigDict()
+    config.augment.mirror = 0.0  # probability, for all windows of a driver in a batch
+    config.augment.jitter = 0.0  # standard deviation, in inner-eye distances
+    config.augment.frame_drop = 0.0  # probability of masking a frame
+    config.augment.time_crop = 1.0  # least share of frames kept
+    config.augment.reenact = 0.0  # probability of putting a window's motion on another face
+
+    config.model = ConfigDict()
+    config.model.name = "gcn_tap"
+    config.model.hidden = 64
+    config.model.features = 256
+    config.model.dropout = 0.3
+    config.model.last_dropout = "vertex"  # element (as published) | vertex (same law per channel, several times faster)
+    config.model.form = "auto"  # dense | jraph; auto: the faster on this platform
+    config.model.chunk = -1  # frames at a time; 0: the whole batch; -1: the fastest on this platform
+
+    config.loss = ConfigDict()
+    config.loss.name = "supervised_contrastive"  # triplet | batch_hard | supervised_contrastive | ntxent
+    config.loss.temperature = 0.1
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # adam (decay in the gradient, as PyTorch's) | adamw
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 1e-5
+    config.optimizer.schedule = "cosine"  # constant | cosine | step
+    config.optimizer.schedule_step = 0
+    config.optimizer.schedule_factor = 0.1
+    config.optimizer.warmup_steps = 0
+    config.optimizer.clip_norm = 1.0  # of the global gradient; 0: none
+
+    config.train = ConfigDict()
+    config.train.num_steps = 1000
+    config.train.log_every = 1
+    config.train.eval_every = 100
+    config.train.patience = 0  # stop after so many validations without gain; 0: never
+    config.train.select_by = "eer"  # eer | auc, on validation identities
+    config.train.max_validation_trials = 20000
+    config.train.nonfinite = "stop"  # stop | skip: a step whose loss or gradient is not finite
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 100
+    config.checkpoint.keep = 3
+    config.checkpoint.fallback = False  # go on from an older step where the newest is damaged
+
+    config.evaluate = ConfigDict()
+    config.evaluate.model = ""  # released model or working directory; empty: this working directory's best
+    config.evaluate.name = "evaluation"  # folder of the report in the working directory
+    config.evaluate.title = ""
+    config.evaluate.protocol = "auto"  # auto | all_pairs | claimed_target | driver_on_other_target | pairs_csv
+    config.evaluate.pairs_csv = ""  # AVAPrintDB's evaluation_pairs_*.csv, with protocol=pairs_csv
+    config.evaluate.enrolment_clips = 1
+    config.evaluate.more_enrolment_clips = ()  # e.g. (3, 5, 10): a further row each
+    config.evaluate.max_trials = 200000  # seeded sample beyond; 0: all
+    config.evaluate.stride = 0  # of sliding windows; 0: the model's own
+    config.evaluate.batch_size = 64  # windows at a time
+    config.evaluate.replicates = 1000  # identity bootstrap
+    config.evaluate.controls = True
+    config.evaluate.development_split = ""  # take thresholds and calibration from this split instead of the model's own
+    return config

@@ -1,0 +1,1 @@
+"""Numbers to JSON, Markdown, figures and one self-contained HTML page. NumPy and matplotlib only."""

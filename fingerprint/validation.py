@@ -1,0 +1,176 @@
+"""Model choice on validation identities: trials, EER or AUC, thresholds and calibration, early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, PyTree
+from ml_collections import ConfigDict
+
+from fingerprint import checkpoint, parallel
+from fingerprint.data.input_pipeline import RecordSource
+from fingerprint.embed import Embedder, WindowEmbeddings
+from fingerprint.errors import ConfigError
+from fingerprint.verification import calibration, protocols, scoring
+from fingerprint.verification.error_rates import DetCurve
+from fingerprint.verification.trials import TrialList, check_leakage
+
+# An embedding in which all windows point the same way tells nobody from anybody.
+_COLLAPSED = 0.999
+
+
+class VideoTrials:
+    """The trials of a split, and the scores that window embeddings give them.
+
+    Attributes:
+        videos: one row a video. trials: who is compared with whom.
+    """
+
+    def __init__(self, source: RecordSource, trial_list: Callable[[dict[str, np.ndarray]], TrialList], foreign: Iterable[str] = ()):
+        metadata = source.metadata()
+        _, first, self.video_of_record = np.unique(metadata["video_id"], return_index=True, return_inverse=True)
+        self.videos = {name: column[first] for name, column in metadata.items()}
+        for name in ("num_frames", "num_valid"):
+            self.videos[name] = np.bincount(self.video_of_record, metadata[name], len(first)).astype(np.int32)
+        self.trials = trial_list(self.videos)
+        check_leakage(self.trials, self.videos, set(foreign))
+
+    def scores(self, windows: WindowEmbeddings) -> Float[np.ndarray, "trial"]:
+        """Mean cosine over all window pairs of each trial; NaN where a side has no window."""
+        return scoring.cosine_mean(
+            windows.vector, self.video_of_record[windows.record], len(self.videos["video_id"]), self.trials
+        )
+
+
+def make_trials(config: ConfigDict, *, seed: int) -> Callable[[dict[str, np.ndarray]], TrialList]:
+    """The configured protocol as a function of a video table; `auto` takes the one that fits the data."""
+
+    def build(videos):
+        if config.protocol == "pairs_csv":
+            return protocols.pairs_csv(config.pairs_csv, videos)
+        name = protocols.choose(videos) if config.protocol == "auto" else config.protocol
+        return protocols.get(name)(
+            videos, seed=seed, enrolment_clips=config.enrolment_clips, max_trials=config.max_trials or None
+        )
+
+    return build
+
+
+def operating_points(scores: Float[np.ndarray, "trial"], mated: Bool[np.ndarray, "trial"]) -> dict[str, Any]:
+    """Thresholds and calibration from development identities, to be applied unchanged to others; JSON-able."""
+    curve, fitted = DetCurve.from_scores(scores, mated), calibration.fit_linear(scores, mated)
+    points = {}
+    for name, threshold in calibration.thresholds(scores, mated).items():
+        fmr, fnmr = curve.fmr_fnmr_at(threshold)
+        points[name] = {"threshold": float(threshold), "validation_fmr": float(fmr), "validation_fnmr": float(fnmr)}
+    return {"thresholds": points, "calibration": {"scale": fitted.scale, "offset": fitted.offset}}
+
+
+def identities(metadata: dict[str, np.ndarray]) -> list[list[str]]:
+    """Everybody who drives or shows a face, as sorted [corpus, name] pairs."""
+    corpus = metadata["corpus"].tolist()
+    return [list(p) for p in sorted({*zip(corpus, metadata["driver"].tolist()), *zip(corpus, metadata["target"].tolist())})]
+
+
+def same_corpus(people: Iterable[Sequence[str]], metadata: dict[str, np.ndarray]) -> set[str]:
+    """Names among `people` that mean the same person here: those of the corpora at hand."""
+    here = set(metadata["corpus"].tolist())
+    return {name for corpus, name in people if corpus in here}
+
+
+class Validation:
+    """Measures a model on validation identities, keeps the best, and says when to stop.
+
+    Args:
+        config: the whole configuration.
+        embedder: of the model in training.
+        source: validation records.
+        training: metadata of the training records; nobody in them may occur here, as driver or target.
+    """
+
+    def __init__(self, config: ConfigDict, embedder: Embedder, source: RecordSource, training: dict[str, np.ndarray]):
+        if config.train.select_by not in ("eer", "auc"):
+            raise ConfigError(f"train.select_by is {config.train.select_by!r}; known: auc, eer")
+        self._config, self._embedder, self._source = config, embedder, source
+        options = config.evaluate.copy_and_resolve_references()
+        with options.unlocked():
+            options.protocol = "auto" if options.protocol == "pairs_csv" else options.protocol
+            options.max_trials = config.train.max_validation_trials
+        known = identities(training)
+        self._trials = VideoTrials(
+            source, make_trials(options, seed=config.seed), same_corpus(known, source.metadata())
+        )
+        self._identities = sorted(known + identities(source.metadata()))
+        self._best: dict[str, Any] | None = None
+        self._without_gain = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """No gain in `train.patience` validations running."""
+        return bool(self._config.train.patience) and self._without_gain >= self._config.train.patience
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"best": self._best, "without_gain": self._without_gain}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self._best, self._without_gain = state["best"], state["without_gain"]
+
+    def run(
+        self, step: int, params: PyTree, directory: str, origin: dict[str, Any], *, stopped: Callable[[], bool]
+    ) -> dict[str, float] | None:
+        """Validate; publish the model if it is the best so far. None if asked to stop on the way."""
+        # Several processes must agree on when to stop, so only a lone one stops in the middle.
+        alone = parallel.describe()["processes"] == 1
+        windows = self._embedder.split(params, self._source, stopped=stopped if alone else lambda: False)
+        if windows is None:
+            return None
+        scores = self._trials.scores(windows)
+        mated = self._trials.trials.mated
+        curve = DetCurve.from_scores(scores, mated)
+        count = max(len(windows.vector), 2)
+        total = np.square(windows.vector.sum(axis=0, dtype=np.float64)).sum()
+        row = {
+            "validation/eer": float(curve.eer),
+            "validation/auc": float(curve.auc),
+            "validation/mean_cosine": float((total - count) / (count * (count - 1))),
+        }
+        gain = -row["validation/eer"] if self._config.train.select_by == "eer" else row["validation/auc"]
+        if self._best is None or gain > self._best["gain"]:
+            self._best, self._without_gain = {"gain": gain, "step": step, **row}, 0
+            if parallel.is_main():
+                checkpoint.publish_best(directory, step, params, self._document(step, scores, mated, row, origin))
+        else:
+            self._without_gain += 1
+        return row
+
+    def sentence(self, step: int, row: dict[str, float]) -> str:
+        """The result for the terminal, with a warning where the embedding has collapsed."""
+        best = f"best: step {self._best['step']}"
+        text = f"step {step}: validation EER {row['validation/eer']:.3f}, AUC {row['validation/auc']:.3f} ({best})"
+        if row["validation/mean_cosine"] > _COLLAPSED:
+            text += f"; WARNING: embeddings have collapsed (mean cosine {row['validation/mean_cosine']:.4f} between windows)"
+        return text
+
+    def _document(self, step, scores, mated, row, origin) -> dict[str, Any]:
+        spec, data = self._embedder.spec, self._config.data
+        return {
+            "model": self._config.model.to_dict(),
+            "landmark_set": data.landmark_set,
+            "normalization": data.normalization,
+            "window": {"length": spec.length, "stride": spec.stride, "min_valid": spec.min_valid, "pad_short": spec.pad_short},
+            "step": step,
+            "validation": {
+                **row,
+                "split": data.validation_split,
+                "dataset": data.dataset,
+                "protocol": self._trials.trials.protocol,
+                "hash": self._trials.trials.hash,
+            },
+            **operating_points(scores, mated),
+            "identities": self._identities,
+            "provenance": origin,
+        }

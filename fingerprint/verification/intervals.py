@@ -1,0 +1,266 @@
+"""95 % intervals of error rates by resampling identities, not trials.
+
+Trials share people: with 20 identities, nominal 95 % intervals from resampled trials cover the truth about a
+third of the time. Here each replicate draws a multinomial weight per driver, and a trial weighs the product
+of the weights of its two drivers. Scores are sorted and grouped once; a replicate is one weighted pass over
+them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fingerprint.errors import RatesError
+from fingerprint.verification import error_rates
+
+DEFAULT_METRICS = ("auc", "eer", *(error_rates.fnmr_name(fmr) for fmr in error_rates.FMR_TARGETS), "min_dcf")
+THRESHOLD_RATES = ("fmr", "fnmr", "far", "frr")
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """Percentile interval from the replicates that had both classes; NaN where none had."""
+
+    low: float
+    high: float
+    replicates_used: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A rate of system a minus that of system b on the trials both scored, with its paired interval."""
+
+    value: float
+    low: float
+    high: float
+    replicates_used: int
+
+
+def threshold_rate_name(rate: str, threshold: str) -> str:
+    """Name of a rate at a carried-over threshold: ("far", "fmr=1%") -> "far@threshold:fmr=1%"."""
+    return f"{rate}@threshold:{threshold}"
+
+
+def bootstrap(
+    scores: Float[np.ndarray, " trial"],
+    mated: Bool[np.ndarray, " trial"],
+    reference_driver: Int[np.ndarray, " trial"],
+    probe_driver: Int[np.ndarray, " trial"],
+    *,
+    replicates: int = 1000,
+    seed: int,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    llr: Float[np.ndarray, " trial"] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+) -> dict[str, Interval]:
+    """Percentile 95 % intervals from an identity bootstrap.
+
+    Args:
+        scores: NaN where acquisition failed.
+        mated: class of each trial.
+        reference_driver: identity codes; -1: unknown, never resampled.
+        probe_driver: the same of the probe.
+        replicates: number of resamples.
+        seed: of the multinomial weights; equal seeds and identities give equal weights.
+        metrics: names of `error_rates.CURVE_METRICS`, "fnmr@fmr=X%" of any X, or "fta".
+        llr: log likelihood ratios of the trials; adds `error_rates.LLR_METRICS`.
+        thresholds: fixed thresholds by name; adds `THRESHOLD_RATES` of each under `threshold_rate_name`.
+
+    Raises:
+        RatesError: as `error_rates.DetCurve.from_scores`.
+        UnknownName: an unknown metric.
+    """
+    people = _People(reference_driver, probe_driver)
+    curve_names = [name for name in metrics if name != "fta"]
+    curves = _Curves(scores, mated, people)
+    sums = _Sums(scores, mated, people, llr, thresholds or {})
+    whole = curves.curve(np.ones(people.pairs))
+    for name in curve_names:
+        whole.metric(name)
+    rows: list[list[float]] = []
+    names = [*curve_names, *sums.names(with_fta="fta" in metrics)]
+    for weights in people.replicates(replicates, seed):
+        curve = curves.curve(weights)
+        if curve is None:
+            continue
+        linear = sums.rates(weights)
+        rows.append([linear[name] if name in linear else curve.metric(name) for name in names])
+    return {name: Interval(*_percentiles(values)) for name, values in _columns(names, rows).items()}
+
+
+def paired_difference(
+    scores_a: Float[np.ndarray, " trial"],
+    scores_b: Float[np.ndarray, " trial"],
+    mated: Bool[np.ndarray, " trial"],
+    reference_driver: Int[np.ndarray, " trial"],
+    probe_driver: Int[np.ndarray, " trial"],
+    *,
+    replicates: int = 1000,
+    seed: int,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> dict[str, Difference]:
+    """Rates of system a minus those of system b, from the same replicates on the trials that both scored.
+
+    Raises:
+        RatesError: different lengths, or no trial of a class that both scored.
+        UnknownName: an unknown metric.
+    """
+    scores_a, scores_b = np.asarray(scores_a, np.float64), np.asarray(scores_b, np.float64)
+    if scores_a.shape != scores_b.shape:
+        raise RatesError(
+            f"a paired difference wants the same trials, found {scores_a.shape} and {scores_b.shape} scores"
+        )
+    people = _People(reference_driver, probe_driver)
+    both = ~np.isnan(scores_a) & ~np.isnan(scores_b)
+    first, second = (
+        _Curves(np.where(both, scores, np.nan), mated, people) for scores in (scores_a, scores_b)
+    )
+
+    def differences(weights) -> list[float] | None:
+        a, b = first.curve(weights), second.curve(weights)
+        return None if a is None else [a.metric(name) - b.metric(name) for name in metrics]
+
+    values = dict(zip(metrics, differences(np.ones(people.pairs)), strict=True))
+    rows = [
+        row for weights in people.replicates(replicates, seed) if (row := differences(weights)) is not None
+    ]
+    columns = _columns(metrics, rows)
+    return {name: Difference(values[name], *_percentiles(columns[name])) for name in metrics}
+
+
+class _People:
+    """Pairs of drivers that occur, and the weights of those pairs in each replicate."""
+
+    def __init__(self, reference_driver, probe_driver):
+        reference_driver, probe_driver = np.asarray(reference_driver), np.asarray(probe_driver)
+        if reference_driver.shape != probe_driver.shape or reference_driver.ndim != 1:
+            raise RatesError(
+                f"one reference and one probe driver a trial wanted, found {reference_driver.shape} and "
+                f"{probe_driver.shape}"
+            )
+        keys, self.pair = np.unique(_pair_keys(reference_driver, probe_driver), return_inverse=True)
+        drivers = np.union1d(reference_driver, probe_driver)
+        self.drivers = drivers[drivers >= 0]
+        # unknown drivers (-1) take the last weight, which is always 1
+        span = max(int(drivers.max(initial=0)) + 2, 1)
+        place = np.append(np.searchsorted(self.drivers, np.arange(span - 1)), len(self.drivers))
+        self.reference, self.probe = place[keys // span - 1], place[keys % span - 1]
+        self.pairs = len(keys)
+
+    def replicates(self, count: int, seed: int) -> Iterator[Float[np.ndarray, " pair"]]:
+        number = len(self.drivers)
+        rng = np.random.default_rng(seed)
+        for _ in range(count if number else 0):
+            weights = np.append(rng.multinomial(number, np.full(number, 1 / number)), 1).astype(np.float64)
+            yield weights[self.reference] * weights[self.probe]
+
+
+def _pair_keys(reference_driver, probe_driver) -> Int[np.ndarray, " trial"]:
+    span = int(max(reference_driver.max(initial=0), probe_driver.max(initial=0))) + 2
+    return (reference_driver.astype(np.int64) + 1) * span + probe_driver + 1
+
+
+class _Curves:
+    """Sorted scores, so that pair weights become a DET curve without sorting again.
+
+    Neighbouring groups of one class only lie on a straight piece of the curve whatever the weights: merging
+    them leaves every rate as it is and the curve much shorter.
+    """
+
+    def __init__(self, scores, mated, people: _People):
+        scores, mated, _ = error_rates.checked(scores, mated)
+        if scores.shape != people.pair.shape:
+            raise RatesError(f"one driver a score wanted, found {people.pair.shape} and {scores.shape}")
+        order = np.argsort(scores, kind="stable")
+        order = order[: len(order) - int(np.isnan(scores).sum())]
+        scores, mated, pair = scores[order], mated[order], people.pair[order]
+        for side, name in ((mated, "mated"), (~mated, "non-mated")):
+            if not side.any():
+                raise RatesError(f"no {name} trial among {len(scores)} trials with a score")
+        starts = np.flatnonzero(np.append(True, scores[1:] != scores[:-1]))
+        share = np.add.reduceat(mated, starts, dtype=np.int64) / np.diff(np.append(starts, len(scores)))
+        mixed = (share > 0) & (share < 1)
+        starts = starts[np.append(True, (share[1:] != share[:-1]) | mixed[1:])]
+        self._runs = scores[starts]
+        below = np.append(starts, len(scores))
+        self._sides = [(pair[side], np.append(0, np.cumsum(side))[below]) for side in (mated, ~mated)]
+
+    def curve(self, pair_weights) -> error_rates.DetCurve | None:
+        """The curve under these weights, or None where a class has none."""
+        below = []
+        for pair, bounds in self._sides:
+            sums = np.zeros(len(pair) + 1)
+            np.cumsum(pair_weights[pair], out=sums[1:])
+            if sums[-1] <= 0:
+                return None
+            below.append(sums[bounds])
+        return error_rates.DetCurve(self._runs, *below)
+
+
+class _Sums:
+    """Rates that are ratios of sums over trials: sums per pair of drivers are enough for every replicate."""
+
+    def __init__(self, scores, mated, people: _People, llr, thresholds: Mapping[str, float]):
+        scores, mated = np.asarray(scores, np.float64), np.asarray(mated)
+        acquired = ~np.isnan(scores)
+        self._thresholds = tuple(thresholds)
+        self._llr = llr is not None
+        columns = {"all": np.ones(len(scores)), "acquired": acquired}
+        if llr is not None:
+            columns["cost"] = acquired * error_rates.llr_costs(np.where(acquired, llr, 0.0), mated)
+            columns["wrong"] = acquired & ((llr >= error_rates.bayes_threshold()) != mated)
+        for name, threshold in thresholds.items():
+            columns[_wrong_at(name)] = acquired & ((scores >= threshold) != mated)
+        self._columns = tuple(columns)
+        self._tables = [
+            np.stack(
+                [np.bincount(people.pair, side * column, people.pairs) for column in columns.values()], axis=1
+            )
+            for side in (mated, ~mated)
+        ]
+
+    def names(self, with_fta: bool) -> list[str]:
+        found = ["fta"] if with_fta else []
+        found += error_rates.LLR_METRICS if self._llr else ()
+        return found + [
+            threshold_rate_name(rate, name) for name in self._thresholds for rate in THRESHOLD_RATES
+        ]
+
+    def rates(self, pair_weights) -> dict[str, float]:
+        m, n = (dict(zip(self._columns, pair_weights @ table, strict=True)) for table in self._tables)
+        rates = {"fta": 1 - (m["acquired"] + n["acquired"]) / (m["all"] + n["all"])}
+        if self._llr:
+            rates["cllr"] = (m["cost"] / m["acquired"] + n["cost"] / n["acquired"]) / 2
+            miss, false, default = error_rates.dcf_weights()
+            rates["act_dcf"] = (
+                miss * m["wrong"] / m["acquired"] + false * n["wrong"] / n["acquired"]
+            ) / default
+        for name in self._thresholds:
+            wrong = _wrong_at(name)
+            fmr, fnmr = n[wrong] / n["acquired"], m[wrong] / m["acquired"]
+            far, frr = error_rates.far_frr(
+                fmr, fnmr, 1 - m["acquired"] / m["all"], 1 - n["acquired"] / n["all"]
+            )
+            for rate, value in zip(THRESHOLD_RATES, (fmr, fnmr, far, frr), strict=True):
+                rates[threshold_rate_name(rate, name)] = value
+        return rates
+
+
+def _wrong_at(threshold: str) -> str:
+    return f"wrong at {threshold}"
+
+
+def _columns(names, rows) -> dict[str, Float[np.ndarray, " replicate"]]:
+    table = np.array(rows, np.float64).reshape(len(rows), len(names))
+    return {name: table[:, index] for index, name in enumerate(names)}
+
+
+def _percentiles(values: Float[np.ndarray, " replicate"]) -> tuple[float, float, int]:
+    if not len(values):
+        return float("nan"), float("nan"), 0
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high), len(values)
