@@ -69,6 +69,7 @@ def build(dataset: str, data_dir: pathlib.Path, options, overwrite: bool = False
         FingerprintError: the data set cannot be built as asked.
     """
     from data_builders.base import describe
+    from data_builders.ledger import FAILURES_FILE
     from fingerprint.data.records import read_build_file
     from fingerprint.errors import DatasetError
 
@@ -89,10 +90,10 @@ def build(dataset: str, data_dir: pathlib.Path, options, overwrite: bool = False
         new = make_builder(dataset, staging, options)
         try:
             _prepare(new)
-        except FingerprintError:
+        except DatasetError as error:
             with contextlib.suppress(FileNotFoundError):
-                shutil.move(pathlib.Path(new.data_dir).parent / "failures.csv", folder.parent / "failures.csv")
-            raise
+                shutil.move(pathlib.Path(new.data_dir).parent / FAILURES_FILE, folder.parent / FAILURES_FILE)
+            raise DatasetError(str(error).replace(str(staging), str(data_dir))) from error
         folder.rename(staging / "replaced")
         pathlib.Path(new.data_dir).rename(folder)
     finally:

@@ -90,7 +90,7 @@ class SimulatorConfig:
 
 CONFIGS = {
     "full": SimulatorConfig("full", "full"),
-    "dynamics_only": SimulatorConfig("dynamics_only", "dynamics_only", max_gap=0),
+    "dynamics_only": SimulatorConfig("dynamics_only", "dynamics_only", clip_variation=0.5, max_gap=0),
 }
 
 
@@ -301,7 +301,7 @@ def draw_driver(seed: int, index: int, config: SimulatorConfig) -> Driver:
     sds = pooled("person_sd")
     if config.regime == "dynamics_only":
         pose_sds = sds[: count + 3]
-        return SlotDriver(index, slot_order(seed, index), loop * pose_sds, 0.4 * pose_sds)
+        return SlotDriver(index, slot_order(seed, index), loop * pose_sds, 0.3 * pose_sds)
 
     def factor(spread, size=None):
         return np.exp(config.driver_variation * spread * rng.standard_normal(size))

@@ -21,14 +21,8 @@ if TYPE_CHECKING:
 
 _INK, _FAINT = "#222222", "#9a9a9a"
 # Okabe and Ito, Color Universal Design, 2008
-_BLUE, _VERMILION, _GREEN, _ORANGE, _SKY, _PURPLE = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#e69f00",
-    "#56b4e9",
-    "#cc79a7",
-)
+_BLUE, _VERMILION, _GREEN = "#0072b2", "#d55e00", "#009e73"
+_ORANGE, _SKY, _PURPLE = "#e69f00", "#56b4e9", "#cc79a7"
 _COLOURS = (_BLUE, _VERMILION, _GREEN, _ORANGE, _SKY, _PURPLE, _INK)
 _MARKERS = ("o", "^", "s")
 _SIZE = (4.6, 4.0)  # inches; shown at about this width on a phone
@@ -51,14 +45,8 @@ def is_figure_name(name: str) -> bool:
 def draw_all(report: EvaluationReport) -> list[Drawing]:
     """Every figure of the report, in reading order; what cannot be drawn says why."""
     sides = _sides(report)
-    return [
-        _roc(report, sides),
-        _det(report, sides),
-        _scores(report),
-        *_training(report),
-        *_embeddings(report),
-        *_attention(report),
-    ]
+    curve_figures = [_roc(report, sides), _det(report, sides), _scores(report)]
+    return [*curve_figures, *_training(report), *_embeddings(report), *_attention(report)]
 
 
 def _roc(report, sides) -> Drawing:
@@ -130,11 +118,10 @@ def _sides(report) -> list[tuple[str, str, str, Any, curves.RocCurve]]:
     """Label, condition, colour, line style and curve of all trials and of those on one face."""
     scores, mated = np.asarray(report.scores, np.float64), np.asarray(report.mated, bool)
     same = np.asarray(report.same_target, bool)
+    kinds = [("all trials", "all", _BLUE, "-", slice(None))]
+    kinds += [("same target (hard)", "same_target", _VERMILION, (0, (5, 1.5)), same)]
     found = []
-    for text, name, colour, style, chosen in (
-        ("all trials", "all", _BLUE, "-", slice(None)),
-        ("same target (hard)", "same_target", _VERMILION, (0, (5, 1.5)), same),
-    ):
+    for text, name, colour, style, chosen in kinds:
         if curves.has_both_classes(scores[chosen], mated[chosen]):
             found.append((text, name, colour, style, curves.roc_curve(scores[chosen], mated[chosen])))
     return found if found and found[0][1] == "all" else []

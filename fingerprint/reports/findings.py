@@ -41,22 +41,18 @@ def compose_headline(rates: Sequence[Mapping[str, Any]], controls: Sequence[Mapp
     eer = rate(row, "eer")
     if eer["value"] is None:
         return f"No error rate could be measured: {_why(row, eer)}."
-    known = wording.spoken("eer", eer)
-    if chance_verdict(row) == "better":
-        text = (
-            f"From facial landmarks alone, the model tells drivers apart with an equal error rate of {known}"
-        )
+    known, verdict = wording.spoken("eer", eer), chance_verdict(row)
+    if verdict == "better":
+        text = f"the model tells drivers apart with an equal error rate of {known}"
+    elif verdict == "unknown":
+        text = f"the model has an equal error rate of {known}, without an interval to judge it by"
     else:
-        text = (
-            "From facial landmarks alone, the model is not shown to tell drivers apart: "
-            f"its equal error rate is {known}, and guessing gives 50 %"
-        )
+        text = f"the model is not shown to tell drivers apart: its EER is {known}, and guessing gives 50 %"
+    text += _few(eer)
     hard = rate(condition(rates, "same_target"), "eer")
     if hard["value"] is not None:
-        text += f", and {wording.spoken('eer', hard, lead='')} {_HARD}"
-    if wording.unreliable(eer):
-        text += f", with fewer than {wording.RULE_OF_30} errors behind it"
-    return f"{text}; {_MOTION_TAIL[motion_verdict(controls)]}."
+        text += f", and {wording.spoken('eer', hard, lead='')} {_HARD}{_few(hard)}"
+    return f"From facial landmarks alone, {text}; {_MOTION_TAIL[motion_verdict(controls)]}."
 
 
 _MOTION_TAIL = {
@@ -134,7 +130,8 @@ def _accuracy(rates) -> list[Finding]:
         return [
             Finding(False, f"Nothing about accuracy: no error rate could be measured ({_why(row, auc)}).")
         ]
-    text = f"AUC {wording.rate('auc', auc)}, EER {wording.rate('eer', rate(row, 'eer'))}"
+    eer = rate(row, "eer")
+    text = f"AUC {wording.rate('auc', auc)}, EER {wording.rate('eer', eer)}{_few(eer)}"
     found = {
         "better": Finding(True, f"Drivers are told apart better than by guessing: {text}."),
         "same": Finding(
@@ -168,7 +165,7 @@ def _conditions(rates) -> list[Finding]:
             continue
         better = chance_verdict(row) == "better"
         words = "better than guessing" if better else "not shown to be better than guessing"
-        found.append(Finding(better, f"{claim}: {words}, EER {wording.rate('eer', eer)}."))
+        found.append(Finding(better, f"{claim}: {words}, EER {wording.rate('eer', eer)}{_few(eer)}."))
     return found
 
 
@@ -219,11 +216,8 @@ def _probe(controls) -> list[Finding]:
         return []
     known = wording.rate("balanced_accuracy", accuracy)
     text = f"balanced accuracy {known}, chance {wording.number('chance', chance)}"
-    if accuracy["low"] is None:
-        leaks = accuracy["value"] > chance["value"]
-    else:
-        leaks = accuracy["low"] > chance["value"]
-    if leaks:
+    least = accuracy["value"] if accuracy["low"] is None else accuracy["low"]
+    if least > chance["value"]:
         return [
             Finding(
                 False, f"That the face is left out: a probe reads the target from the embedding ({text})."
@@ -332,6 +326,10 @@ def _has_numbers(control) -> bool:
     entries = [*(control.get("rates") or {}).values(), *(control.get("difference") or {}).values()]
     entries += control_values(control).values()
     return any(wording.entry(found)["value"] is not None for found in entries)
+
+
+def _few(found) -> str:
+    return f", with fewer than {wording.RULE_OF_30} errors behind it" if wording.unreliable(found) else ""
 
 
 def _why(row, found) -> str:

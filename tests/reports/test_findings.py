@@ -65,7 +65,14 @@ def test_headline_does_not_praise_guessing(sample):
 
 def test_headline_without_intervals_and_with_few_errors():
     headline = findings.compose_headline([row(auc=(0.9, None, None), eer=(0.1, None, None), errors=9)], [])
-    assert "interval" not in headline and "fewer than 30 errors" in headline and "not shown" in headline
+    assert "without an interval" in headline and "95 %" not in headline and "tells drivers" not in headline
+    assert "fewer than 30 errors behind it" in headline
+
+
+def test_few_errors_are_said_where_the_number_stands(sample, report):
+    changed = sample.replace(report, rates=[row(), row("same_target", errors=3)])
+    assert texts(changed, shown=True).count("fewer than 30 errors behind it") == 1
+    assert "claimed face, with fewer than 30 errors behind it" in findings.compose_headline(changed.rates, [])
 
 
 @pytest.mark.parametrize("rates", [[], [{"condition": "all", "rates": {}, "reason": "no mated trial"}]])
