@@ -17,8 +17,14 @@ def get_config(regime: str = "full") -> ConfigDict:
     config.data.data_dir = "data"
     config.data.dataset = f"synthetic_drivers/{regime}_quickstart"
     config.data.build = True
+    config.data.normalization = "deviation"
+    # dynamics_only is exact for windows whose length and stride are multiples of its period of ten frames.
+    config.data.window.stride = 20
     config.sampler.drivers_per_batch = 16
     config.sampler.windows_per_driver = 4
+    config.model.input_scale = 5.0
+    config.model.dropout = 0.1
+    config.optimizer.learning_rate = 2e-3
     config.train.num_steps = 150
     config.train.eval_every = 50
     config.checkpoint.every = 50

@@ -1,8 +1,9 @@
-"""What all builders share: plan the windows, check the plan, load and write them, and fail before anything is finalised.
+"""What all builders share: plan the windows, check the plan, load and write them, fail before finalising.
 
-A builder says which windows there are (`_plan`) and nothing else. TFDS writes into `incomplete.*` and renames it when this
-class returns, so whatever raises here leaves no data set behind. `ShardBasedBuilder` it is, because TFDS' shuffler spills
-through TensorFlow once a split passes 1 GB, and because the windows of a video should lie side by side.
+A builder says which windows there are (`_plan`) and nothing else. TFDS writes into `incomplete.*` and renames
+it when this class returns, so whatever raises here leaves no data set behind. `ShardBasedBuilder` it is,
+because TFDS' shuffler spills through TensorFlow once a split passes 1 GB, and because the windows of a video
+should lie side by side.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _SHARD_RECORDS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a user may say about a build. A builder takes those named in its `OPTIONS`; the others keep their default.
+    """What a user may say about a build. A builder takes those named in its `OPTIONS` and refuses the others.
 
     Attributes:
         source: folder with the files as published.
@@ -95,6 +96,7 @@ class Window:
 
     @property
     def key(self) -> str:
+        """The record's key."""
         return f"{self.video_id}#{self.window_index}"
 
 
@@ -116,7 +118,8 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
         Args:
             options: see `Options`.
-            file_format: array_record; anything else is refused, because only it is read at random without TensorFlow.
+            file_format: array_record; anything else is refused, because only it is read at random without
+                TensorFlow.
             **kwargs: for TFDS.
 
         Raises:
@@ -154,7 +157,9 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             except AssertionError as error:
                 raise DatasetError(f"{self.name}: no source folder; give --source. {error}") from error
         if not source.is_dir():
-            raise DatasetError(f"{self.name}: source {source} is no folder. {self.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}".strip())
+            raise DatasetError(
+                f"{self.name}: source {source} is no folder. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+            )
         return source
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -169,7 +174,9 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         windows = list(self._plan(self._source(dl_manager)))
         check_plan(windows, self._expected_splits(), self.ledger)
         self._written: collections.Counter[str] = collections.Counter()
-        self._bar = tqdm.tqdm(total=len(windows), unit=" records", desc=f"Building {self.info.full_name}", mininterval=1.0)
+        self._bar = tqdm.tqdm(
+            total=len(windows), unit=" records", desc=f"Building {self.info.full_name}", mininterval=1.0
+        )
         shards = {}
         for split in splits.NAMES:
             chosen = [w for w in windows if w.split == split]
@@ -206,7 +213,9 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         failures.unlink(missing_ok=True)
         folder = pathlib.Path(self.data_path)
         self.ledger.write(folder / FAILURES_FILE)
-        (folder / records.BUILD_FILE).write_text(json.dumps(self._build_file(), indent=1) + "\n", encoding="utf-8")
+        (folder / records.BUILD_FILE).write_text(
+            json.dumps(self._build_file(), indent=1) + "\n", encoding="utf-8"
+        )
         records.write_digests(folder)
 
     def _check_outcome(self) -> None:
@@ -215,8 +224,8 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         if refused > self.options.failure_budget * (refused + written):
             reasons = ", ".join(f"{n} × {reason}" for reason, n in self.ledger.reasons("refused").items())
             raise DatasetError(
-                f"{self.name}: {refused} of {refused + written} files refused ({reasons}), more than the failure budget of "
-                f"{self.options.failure_budget:.2%}"
+                f"{self.name}: {refused} of {refused + written} files refused ({reasons}), more than the "
+                f"failure budget of {self.options.failure_budget:.2%}"
             )
         if empty:
             raise DatasetError(f"{self.name}: no usable file in split {', '.join(empty)}")
@@ -235,10 +244,15 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _check_options(self) -> None:
         default = Options()
         always = {"failure_budget", "max_frames"}
-        given = {f.name for f in dataclasses.fields(Options) if getattr(self.options, f.name) != getattr(default, f.name)}
+        given = {
+            f.name
+            for f in dataclasses.fields(Options)
+            if getattr(self.options, f.name) != getattr(default, f.name)
+        }
         if refused := given - self.OPTIONS - always:
             raise DatasetError(
-                f"{self.name} takes no option {', '.join(sorted(refused))}; it takes {', '.join(sorted(self.OPTIONS | always))}"
+                f"{self.name} takes no option {', '.join(sorted(refused))}; "
+                f"it takes {', '.join(sorted(self.OPTIONS | always))}"
             )
         if not 0 <= self.options.failure_budget <= 1:
             raise DatasetError(f"failure budget {self.options.failure_budget}; wanted a share from 0 to 1")
@@ -250,7 +264,11 @@ def check_plan(windows: Sequence[Window], expected_splits: Sequence[str], ledger
     Raises:
         DatasetError: a key twice, an identity in two splits, or an expected split without a window.
     """
-    left_out = f" ({ledger.count('refused')} files refused, {ledger.count('excluded')} excluded)" if ledger.rows else ""
+    left_out = (
+        f" ({ledger.count('refused')} files refused, {ledger.count('excluded')} excluded)"
+        if ledger.rows
+        else ""
+    )
     keys = collections.Counter(window.key for window in windows)
     if twice := [key for key, count in keys.items() if count > 1]:
         files = [window.file for window in windows if window.key == twice[0]]
@@ -275,12 +293,19 @@ def as_record(window: Window, track: LoadedTrack, landmark_set: str) -> dict[str
         DatasetError: landmarks that are not finite or not those of the set; a fault of the builder.
     """
     vertices = topology.get(landmark_set).num_vertices
-    if track.landmarks.shape != (len(track.frame_mask), vertices, 3) or not np.isfinite(track.landmarks).all():
-        raise DatasetError(f"{window.key}: landmarks {track.landmarks.shape} must be finite and (time, {vertices}, 3)")
+    if (
+        track.landmarks.shape != (len(track.frame_mask), vertices, 3)
+        or not np.isfinite(track.landmarks).all()
+    ):
+        raise DatasetError(
+            f"{window.key}: landmarks {track.landmarks.shape} must be finite and (time, {vertices}, 3)"
+        )
     return {
         "landmarks": np.ascontiguousarray(track.landmarks, np.float32),
         "frame_mask": np.asarray(track.frame_mask, np.bool_),
-        "image_size": np.asarray(track.image_size if window.image_size is None else window.image_size, np.int32),
+        "image_size": np.asarray(
+            track.image_size if window.image_size is None else window.image_size, np.int32
+        ),
         "fps": np.float32(track.fps if window.fps is None else window.fps),
         "window_index": window.window_index,
         "start_frame": window.start_frame,
@@ -295,13 +320,17 @@ def describe(options: Options, names: frozenset[str]) -> dict[str, Any]:
     for name in sorted(names - {"source"}):
         value = getattr(options, name)
         if isinstance(value, pathlib.Path):
-            value = {"name": value.name, "sha256": hashlib.sha256(value.read_bytes()).hexdigest()} if value.is_file() else value.name
+            value = (
+                {"name": value.name, "sha256": hashlib.sha256(value.read_bytes()).hexdigest()}
+                if value.is_file()
+                else value.name
+            )
         out[name] = list(value) if isinstance(value, tuple) else value
     return out
 
 
 def _shards(windows: Sequence[Window]) -> list[list[Window]]:
-    """Windows by shard: videos in the order of their hash, so that a slice of a split is a mixture; their windows in turn."""
+    """Windows by shard: videos in the order of their hash, so that a slice is a mixture."""
     order = sorted(windows, key=lambda w: (hashlib.sha256(w.video_id.encode()).digest(), w.window_index))
     shards, size = [[]], 0
     for window in order:

@@ -4,7 +4,8 @@
     python -m data_builders.build landmark_folder/mine --source DIR --data_dir DIR
     python -m data_builders.build landmark_folder/mine --data_dir DIR --verify
 
-Exit codes: 0 done; 1 refused (the message says why and nothing half-built is left); 2 wrong usage; 130 interrupted.
+Exit codes: 0 done; 1 refused (the message says why and nothing half-built is left); 2 wrong usage; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ def make_builder(dataset: str, data_dir: pathlib.Path, options):
     if not config:
         raise UnknownName(f"config of {name}", "", known)
     if hasattr(module, "make_config"):
-        return cls(data_dir=data_dir, config=module.make_config(check_identity(config, "config"), options), options=options)
+        return cls(
+            data_dir=data_dir,
+            config=module.make_config(check_identity(config, "config"), options),
+            options=options,
+        )
     if config not in known:
         raise UnknownName(f"config of {name}", config, known)
     return cls(data_dir=data_dir, config=config, options=options)
@@ -63,7 +68,8 @@ def make_builder(dataset: str, data_dir: pathlib.Path, options):
 def build(dataset: str, data_dir: pathlib.Path, options, overwrite: bool = False) -> pathlib.Path:
     """Build a data set and return its folder; one built before with the same options is left as it is.
 
-    With `overwrite` the new one is built beside the old and takes its place at the end: a failure loses nothing.
+    With `overwrite` the new one is built beside the old and takes its place at the end: a failure loses
+    nothing.
 
     Raises:
         FingerprintError: the data set cannot be built as asked.
@@ -82,7 +88,9 @@ def build(dataset: str, data_dir: pathlib.Path, options, overwrite: bool = False
     if not overwrite:
         before, now = read_build_file(folder).get("options"), describe(options, builder.OPTIONS)
         if before != now:
-            raise DatasetError(f"{folder} was built with options {before}, now {now}; --overwrite builds it anew")
+            raise DatasetError(
+                f"{folder} was built with options {before}, now {now}; --overwrite builds it anew"
+            )
         print(f"already built: {folder} (--overwrite builds it anew)")
         return folder
     staging = pathlib.Path(tempfile.mkdtemp(prefix=".overwrite-", dir=data_dir))
@@ -126,8 +134,9 @@ def report(dataset: str, data_dir: pathlib.Path, folder: pathlib.Path, verify: b
         drivers, people = np.unique(videos["driver"]), np.union1d(videos["driver"], videos["target"])
         seconds = time.perf_counter() - started
         print(
-            f"  {split:<11}{len(source):>8} records {len(videos['video_id']):>8} videos {int(videos['num_frames'].sum()):>10} "
-            f"frames {len(drivers):>5} drivers {len(people):>5} identities"
+            f"  {split:<11}{len(source):>8} records {len(videos['video_id']):>8} videos "
+            f"{int(videos['num_frames'].sum()):>10} frames {len(drivers):>5} drivers "
+            f"{len(people):>5} identities"
             + (f"   every record read and checked, {len(source) / seconds:,.0f}/s" if verify else "")
         )
     for status in ("refused", "excluded"):
@@ -145,8 +154,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("dataset", nargs="?", help=f"NAME/CONFIG; NAME is one of {', '.join(BUILDERS)}")
     parser.add_argument("--data_dir", type=pathlib.Path, help="folder that holds the built data sets")
     parser.add_argument("--list", action="store_true", help="list the builders and their configs")
-    parser.add_argument("--verify", action="store_true", help="read and check everything of a data set that is built")
-    parser.add_argument("--overwrite", action="store_true", help="build anew; the old one goes when the new one is whole")
+    parser.add_argument(
+        "--verify", action="store_true", help="read and check everything of a data set that is built"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="build anew; the old one goes when the new one is whole"
+    )
     group = parser.add_argument_group("options of builders")
     group.add_argument("--source", type=pathlib.Path, help="folder with the files as published")
     group.add_argument("--landmark_set", help="which points the files hold (default: inferred)")
@@ -154,17 +167,31 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--generator", help="generator written to every record (ORIG: real videos)")
     group.add_argument("--fps", type=float, help="frames per second of every video")
     group.add_argument(
-        "--image_size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of every video; 1 1: coordinates are isotropic"
+        "--image_size",
+        type=int,
+        nargs=2,
+        metavar=("WIDTH", "HEIGHT"),
+        help="of every video; 1 1: coordinates are isotropic",
     )
     group.add_argument("--splits_csv", type=pathlib.Path, help="file with the columns identity,split")
     group.add_argument(
-        "--shares", type=float, nargs=3, metavar=("TRAIN", "VALIDATION", "TEST"), help="of the identities (default 0.7 0.1 0.2)"
+        "--shares",
+        type=float,
+        nargs=3,
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        help="of the identities (default 0.7 0.1 0.2)",
     )
     group.add_argument("--seed", type=int, help="of the split by shares (default 0)")
     group.add_argument("--metadata_csv", type=pathlib.Path, help="file with what the names do not say")
-    group.add_argument("--whole_dev", action="store_true", default=None, help="train on all development identities")
-    group.add_argument("--drop_first_frame", action="store_true", default=None, help="drop the first frame of every window")
-    group.add_argument("--failure_budget", type=float, help="largest share of files that may be refused (default 0.01)")
+    group.add_argument(
+        "--whole_dev", action="store_true", default=None, help="train on all development identities"
+    )
+    group.add_argument(
+        "--drop_first_frame", action="store_true", default=None, help="drop the first frame of every window"
+    )
+    group.add_argument(
+        "--failure_budget", type=float, help="largest share of files that may be refused (default 0.01)"
+    )
     group.add_argument("--max_frames", type=int, help="longest track accepted (default 200000)")
     return parser
 
@@ -172,8 +199,14 @@ def _parser() -> argparse.ArgumentParser:
 def _options(args: argparse.Namespace):
     from data_builders.base import Options
 
-    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(Options) if getattr(args, f.name) is not None}
-    return Options(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+    given = {
+        f.name: getattr(args, f.name)
+        for f in dataclasses.fields(Options)
+        if getattr(args, f.name) is not None
+    }
+    return Options(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    )
 
 
 def _list() -> None:
@@ -184,6 +217,7 @@ def _list() -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """The command line; returns its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.list:
@@ -204,7 +238,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             folder = build(args.dataset, args.data_dir, options, args.overwrite)
         report(args.dataset, args.data_dir, folder, args.verify)
-    except FingerprintError as error:
+    except (FingerprintError, OSError) as error:  # OSError: a full or read-only disk
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What a build left out and why: refused files count against the failure budget, exclusions follow a stated rule."""
+"""What a build left out and why: refusals count against the failure budget, exclusions follow a rule."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ class Ledger:
         self.rows.append(Row("excluded", reason, str(file), str(detail)))
 
     def count(self, status: str) -> int:
+        """Number of rows of a status."""
         return sum(row.status == status for row in self.rows)
 
     def reasons(self, status: str) -> dict[str, int]:
         """Number of rows by reason, most frequent first."""
-        return dict(collections.Counter(row.reason for row in self.rows if row.status == status).most_common())
+        return dict(
+            collections.Counter(row.reason for row in self.rows if row.status == status).most_common()
+        )
 
     def write(self, path: pathlib.Path) -> None:
         """Write all rows as CSV; a data set without failures gets the header alone."""

@@ -17,8 +17,9 @@ def _ids(text: str, prefix: str = "") -> frozenset[str]:
     return frozenset(prefix + part for part in text.replace("\n", "").replace(" ", "").split(","))
 
 
-# AVAPrintDB: its own DEV and TEST identities, and the validation identities its graph model declares. That list also names
-# Actor_19, a TEST identity, who is left out here. Source: BiDAlab/AVAPrintDB, database/generation/*.csv and constants.py (MIT).
+# AVAPrintDB: its own DEV and TEST identities, and the validation identities its graph model declares. That
+# list also names Actor_19, a TEST identity, who is left out here. Source: BiDAlab/AVAPrintDB,
+# database/generation/*.csv and constants.py (MIT).
 AVAPRINTDB_TEST = _ids("01,02,17,18,19,20,21,22", "Actor_") | _ids(
     """1003,1004,1005,1007,1018,1027,1029,1031,1033,1041,1048,1049,1058,1059,1061,1068,1070,1072,1074,1078,1081,1083,1090,
     1091""",
@@ -32,7 +33,8 @@ AVAPRINTDB_VALIDATION = _ids("03,13,23", "Actor_") | _ids(
     "1001,1010,1011,1016,1021,1024,1030,1032,1037,1040,1050,1053,1055,1057,1063,1069,1075,1086", "C"
 )
 
-# NVFAIR, RAVDESS and CREMA-D part. Source: its train_val_test_splits.txt as shown in Mchapariniya/TrustFA-FG2026.
+# NVFAIR, RAVDESS and CREMA-D part. Source: its train_val_test_splits.txt as shown in
+# Mchapariniya/TrustFA-FG2026.
 NVFAIR_TEST = _ids("19,20,21,22,23,24", "Actor_") | _ids(
     "1001,1003,1010,1026,1038,1041,1049,1056,1059,1061,1066,1068,1070,1078,1079,1085,1088,1090,1091"
 )
@@ -42,7 +44,9 @@ NVFAIR_TRAIN = (
 ) - (NVFAIR_TEST | NVFAIR_VALIDATION)
 
 
-def by_hash(identities: Iterable[str], shares: Sequence[float], seed: int, names: Sequence[str] = NAMES) -> dict[str, str]:
+def by_hash(
+    identities: Iterable[str], shares: Sequence[float], seed: int, names: Sequence[str] = NAMES
+) -> dict[str, str]:
     """Split identities in the order of a seeded hash; every split with a share gets at least one.
 
     Args:
@@ -55,11 +59,15 @@ def by_hash(identities: Iterable[str], shares: Sequence[float], seed: int, names
         DatasetError: fewer identities than splits with a share, or shares that make no sense.
     """
     if len(shares) != len(names) or min(shares) < 0 or not sum(shares) > 0:
-        raise DatasetError(f"shares {tuple(shares)}; wanted {len(names)} numbers that are not negative, for {', '.join(names)}")
+        raise DatasetError(
+            f"shares {tuple(shares)}; wanted {len(names)} numbers, none negative, for {', '.join(names)}"
+        )
     order = sorted(set(identities), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
     used = [(name, share / sum(shares)) for name, share in zip(names, shares, strict=True) if share > 0]
     if len(order) < len(used):
-        raise DatasetError(f"{len(order)} identities cannot fill {len(used)} splits ({', '.join(n for n, _ in used)})")
+        raise DatasetError(
+            f"{len(order)} identities cannot fill {len(used)} splits ({', '.join(n for n, _ in used)})"
+        )
     counts = [max(1, round(share * len(order))) for _, share in used]
     while sum(counts) != len(order):
         # Rounding is repaired where it hurts least: at the largest split.
@@ -72,7 +80,8 @@ def from_csv(path: pathlib.Path, identities: Iterable[str]) -> dict[str, str]:
     """Split from a file with the columns `identity,split`; the splits are train, validation and test.
 
     Raises:
-        DatasetError: another column or split, an identity in two splits, or one of `identities` without a row.
+        DatasetError: another column or split, an identity in two splits, or one of `identities` without a
+            row.
     """
     split_of: dict[str, str] = {}
     for row in read_csv(path, required=("identity", "split"), optional=()):
@@ -80,7 +89,9 @@ def from_csv(path: pathlib.Path, identities: Iterable[str]) -> dict[str, str]:
         if split not in NAMES:
             raise DatasetError(f"{path}: {identity} is in split {split!r}; known: {', '.join(NAMES)}")
         if split_of.setdefault(identity, split) != split:
-            raise DatasetError(f"{path}: {identity} is in {split_of[identity]} and in {split}; an identity has one split")
+            raise DatasetError(
+                f"{path}: {identity} is in {split_of[identity]} and in {split}; an identity has one split"
+            )
     if missing := sorted(set(identities) - set(split_of)):
         raise DatasetError(f"{path}: no split for {len(missing)} identities: {', '.join(missing[:10])}")
     return split_of
@@ -106,8 +117,8 @@ def read_csv(path: pathlib.Path, *, required: Sequence[str], optional: Sequence[
     missing, unknown = set(required) - set(columns), set(columns) - set(required) - set(optional)
     if missing or unknown:
         raise DatasetError(
-            f"{path}: columns {', '.join(columns)}; missing: {', '.join(sorted(missing)) or 'none'}; unknown: "
-            f"{', '.join(sorted(unknown)) or 'none'}; known: {', '.join((*required, *optional))}"
+            f"{path}: columns {', '.join(columns)}; missing: {', '.join(sorted(missing)) or 'none'}; "
+            f"unknown: {', '.join(sorted(unknown)) or 'none'}; known: {', '.join((*required, *optional))}"
         )
     for line, row in enumerate(rows, start=2):
         if None in row or None in row.values():

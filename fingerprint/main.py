@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 MODES = ("train_and_evaluate", "train", "evaluate")
@@ -30,6 +30,8 @@ def main(argv: list[str]) -> int:
     from fingerprint.evaluate import evaluate
     from fingerprint.train import train
 
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     config, directory = _CONFIG.value, _WORKDIR.value
     try:
         parallel.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)

@@ -16,7 +16,7 @@ def defaults() -> ConfigDict:
     config.data.test_split = "test"
     config.data.build = False  # build the data set first if it is absent (embedded ones only: others need --source)
     config.data.landmark_set = "avaprintdb109"  # must be what the records hold
-    config.data.normalization = "aspect_corrected"  # published | aspect_corrected | pose_removed | motion_only
+    config.data.normalization = "aspect_corrected"  # published | aspect_corrected | deviation | pose_removed | motion_only
     config.data.reenact_targets = 0  # re-render every video in landmark space onto the own and so many other faces
     config.data.window = ConfigDict()
     config.data.window.length = 70  # frames
@@ -24,7 +24,7 @@ def defaults() -> ConfigDict:
     config.data.window.min_valid = 0.5  # least share of frames that show a face
     config.data.window.pad_short = False  # a video shorter than a window gives one padded window instead of none
     config.data.threads = 4  # reading
-    config.data.prefetch = 4  # batches held ready
+    config.data.prefetch = 8  # batches held ready
     config.data.workers = 0  # reading processes; 0 reads in this one
 
     config.sampler = ConfigDict()
@@ -43,6 +43,7 @@ def defaults() -> ConfigDict:
     config.model.name = "gcn_tap"
     config.model.hidden = 64
     config.model.features = 256
+    config.model.input_scale = 1.0  # factor on the landmarks; `deviation` wants about 5, `motion_only` 20
     config.model.dropout = 0.3
     config.model.last_dropout = "vertex"  # element (as published) | vertex (same law per channel, several times faster)
     config.model.form = "auto"  # dense | jraph; auto: the faster on this platform

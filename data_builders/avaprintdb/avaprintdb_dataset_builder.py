@@ -19,14 +19,22 @@ from fingerprint.landmarks.names import VideoName
 
 _PARTS = {"DEV": (splits.TRAIN, splits.VALIDATION), "TEST": (splits.TEST,)}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_TABLES = ("CREMA-D_all.csv", "RAVDESS_all.csv", "avaprintdb_metadata.csv", "cremad_metadata.csv", "ravdess_metadata.csv")
+_TABLES = (
+    "CREMA-D_all.csv",
+    "RAVDESS_all.csv",
+    "avaprintdb_metadata.csv",
+    "cremad_metadata.csv",
+    "ravdess_metadata.csv",
+)
 
 
 class AvaprintdbConfig(tfds.core.BuilderConfig):
     """Which part of the database: source corpora and generators."""
 
     def __init__(self, name: str, corpora: Sequence[str], generators: Sequence[str]):
-        super().__init__(name=name, description=f"{' and '.join(corpora)}, rendered by {', '.join(generators)}")
+        super().__init__(
+            name=name, description=f"{' and '.join(corpora)}, rendered by {', '.join(generators)}"
+        )
         self.corpora, self.generators = frozenset(corpora), frozenset(generators)
 
 
@@ -42,7 +50,8 @@ class Builder(RecordBuilder):
     ]
     OPTIONS = frozenset({"source", "metadata_csv", "fps", "image_size", "whole_dev"})
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Unpack the landmarks and the metadata of doi.org/10.5281/zenodo.20548978 there: landmarks/DEV, landmarks/TEST, metadata/."
+        "Unpack the landmarks and the metadata of doi.org/10.5281/zenodo.20548978 there: "
+        "landmarks/DEV, landmarks/TEST, metadata/."
     )
     landmark_set = "avaprintdb109"
 
@@ -56,7 +65,10 @@ class Builder(RecordBuilder):
             except NameRefused as refusal:
                 self.ledger.refuse(file, "name", refusal)
                 continue
-            if name.corpus not in self.builder_config.corpora or name.generator not in self.builder_config.generators:
+            if (
+                name.corpus not in self.builder_config.corpora
+                or name.generator not in self.builder_config.generators
+            ):
                 continue
             if path.parent.name not in (name.generator, part):
                 self.ledger.refuse(file, "name", f"generator {name.generator}, in folder {path.parent.name}")
@@ -82,18 +94,23 @@ class Builder(RecordBuilder):
                 found.add(splits.VALIDATION if held_out else splits.TRAIN)
         if not found <= set(_PARTS[part]):
             raise DatasetError(
-                f"{file} lies under {part}, but driver {name.driver} and target {name.target} are officially in "
-                f"{' and '.join(sorted(found))}; DEV holds train and validation, TEST test"
+                f"{file} lies under {part}, but driver {name.driver} and target {name.target} are "
+                f"officially in {' and '.join(sorted(found))}; DEV holds train and validation, TEST test"
             )
         if len(found) > 1:
-            self.ledger.exclude(file, "cross_split", "one of driver and target is a training, the other a validation identity")
+            self.ledger.exclude(
+                file, "cross_split", "one of driver and target is a training, the other a validation identity"
+            )
             return None
         return found.pop()
 
-    def _window(self, name: VideoName, clip: VideoName | None, split: str, path: pathlib.Path, source) -> Window:
+    def _window(
+        self, name: VideoName, clip: VideoName | None, split: str, path: pathlib.Path, source
+    ) -> Window:
         if clip is not None and clip.driver != name.driver.removeprefix("C"):
             raise DatasetError(
-                f"{path.relative_to(source)}: driver {name.driver}, but {name.clip_id} stands for {clip.clip_id} of {clip.driver}"
+                f"{path.relative_to(source)}: driver {name.driver}, but {name.clip_id} stands for "
+                f"{clip.clip_id} of {clip.driver}"
             )
         return Window(
             split=split,
@@ -121,9 +138,13 @@ class Builder(RecordBuilder):
         for table in tables:
             for uuid, clip in _pairs(table):
                 if clips.setdefault(uuid, clip) != clip:
-                    raise DatasetError(f"{table}: {uuid} stands for {clip.clip_id}, elsewhere for {clips[uuid].clip_id}")
+                    raise DatasetError(
+                        f"{table}: {uuid} stands for {clip.clip_id}, elsewhere for {clips[uuid].clip_id}"
+                    )
         if given is not None and not clips:
-            raise DatasetError(f"{given}: no row with a UUID and a RAVDESS or CREMA-D recording; tables read: {tables}")
+            raise DatasetError(
+                f"{given}: no row with a UUID and a RAVDESS or CREMA-D recording; tables read: {tables}"
+            )
         self.notes.append(
             f"source recordings: {len(clips)} from {', '.join(t.name for t in tables)}"
             if clips
@@ -136,7 +157,10 @@ def _files(source: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
     root = source / "landmarks" if (source / "landmarks").is_dir() else source
     missing = [part for part in _PARTS if not (root / part).is_dir()]
     if missing:
-        raise DatasetError(f"{root}: no folder {' or '.join(missing)}; wanted landmarks/DEV/<GEN>/*.npy and landmarks/TEST/<GEN>/*.npy")
+        raise DatasetError(
+            f"{root}: no folder {' or '.join(missing)}; wanted landmarks/DEV/<GEN>/*.npy and "
+            "landmarks/TEST/<GEN>/*.npy"
+        )
     for part in _PARTS:
         for path in sorted((root / part).rglob("*.np[yz]")):
             yield part, path
@@ -144,8 +168,18 @@ def _files(source: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
 
 def _tables(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """The known CSV files in a folder, its metadata or generation folders, or those beside it."""
-    places = [folder, folder / "metadata", folder / "generation", folder / "data" / "metadata", folder / "database" / "generation"]
-    places += [folder / "database" / "data" / "metadata", folder.parent / "metadata", folder.parent / "generation"]
+    places = [
+        folder,
+        folder / "metadata",
+        folder / "generation",
+        folder / "data" / "metadata",
+        folder / "database" / "generation",
+    ]
+    places += [
+        folder / "database" / "data" / "metadata",
+        folder.parent / "metadata",
+        folder.parent / "generation",
+    ]
     for place in dict.fromkeys(map(os.path.normpath, places)):
         for table in _TABLES:
             if (path := pathlib.Path(place) / table).is_file():
@@ -155,8 +189,8 @@ def _tables(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 def _pairs(table: pathlib.Path) -> Iterator[tuple[str, VideoName]]:
     """(UUID, source recording) of the rows of a table that has a column for each, whatever they are called.
 
-    The published tables differ in their headings (`driver_video_randomname`, `driver_video_path` in the generation tables), so
-    columns are told by what they hold in the first row.
+    The published tables differ in their headings (`driver_video_randomname`, `driver_video_path` in the
+    generation tables), so columns are told by what they hold in the first row.
     """
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
@@ -172,7 +206,9 @@ def _pairs(table: pathlib.Path) -> Iterator[tuple[str, VideoName]]:
     for line, row in enumerate(rows[1:], start=2):
         clip = _recording(row[clips[0]]) if len(row) == len(rows[0]) else None
         if clip is None:
-            raise DatasetError(f"{table}: line {line} holds no RAVDESS or CREMA-D recording in column {rows[0][clips[0]]!r}")
+            raise DatasetError(
+                f"{table}: line {line} holds no RAVDESS or CREMA-D recording in column {rows[0][clips[0]]!r}"
+            )
         yield pathlib.PurePosixPath(row[uuids[0]]).stem, clip
 
 

@@ -1,7 +1,8 @@
-"""GAGAvatar-Benchmark's preprocessed windows: `{dev,test}_landmarks_cut_50_50/<driver>/<target>/<video>/w<k>.npy`.
+"""GAGAvatar-Benchmark's windows: `{dev,test}_landmarks_cut_50_50/<driver>/<target>/<video>/w<k>.npy`.
 
-The README's tree calls the outer folders targets and the inner ones drivers, its prose and its file names say the opposite. Here
-driver and target come from the video's name alone; the folders must agree with it, in one order over the whole tree.
+The README's tree calls the outer folders targets and the inner ones drivers, its prose and its file names say
+the opposite. Here driver and target come from the video's name alone; the folders must agree with it, in one
+order over the whole tree.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Builder(RecordBuilder):
     ]
     OPTIONS = frozenset({"source", "fps", "image_size", "whole_dev", "drop_first_frame"})
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Ask atvs@uam.es for GAGAvatar-Benchmark-db (signed agreement) and put its folder preprocessed_data/ there."
+        "Ask atvs@uam.es for GAGAvatar-Benchmark-db (signed agreement) and put its folder "
+        "preprocessed_data/ there."
     )
     landmark_set = "avaprintdb109"
 
@@ -56,7 +58,10 @@ class Builder(RecordBuilder):
 
     def _plan(self, source: pathlib.Path) -> Sequence[Window]:
         root = _root(source, self.builder_config.name)
-        videos = {part: list(self._videos(root / f"{part}_landmarks_cut_50_50", root)) for part in self.builder_config.parts}
+        videos = {
+            part: list(self._videos(root / f"{part}_landmarks_cut_50_50", root))
+            for part in self.builder_config.parts
+        }
         self._check_order([video for found in videos.values() for video in found], root)
         split_of = {identity: splits.TEST for identity in _people(videos["test"])}
         if "dev" in videos:
@@ -78,7 +83,7 @@ class Builder(RecordBuilder):
         return plan
 
     def _split_dev(self, people: frozenset[str]) -> dict[str, str]:
-        """Development identities: NVFAIR's validation identities where there are any, by hash for those NVFAIR does not list."""
+        """Split development identities as NVFAIR does, and by hash those it does not list for either."""
         if self.options.whole_dev:
             return dict.fromkeys(people, splits.TRAIN)
         listed = {i: splits.VALIDATION for i in people & splits.NVFAIR_VALIDATION}
@@ -113,8 +118,8 @@ class Builder(RecordBuilder):
             found = (folder.parent.parent.name, folder.parent.name)
             if found not in ((name.driver, name.target), (name.target, name.driver)):
                 raise DatasetError(
-                    f"{folder.relative_to(root)}: the name says driver {name.driver}, target {name.target}; the folders say neither "
-                    f"{_ORDERS[0]} nor {_ORDERS[1]}"
+                    f"{folder.relative_to(root)}: the name says driver {name.driver}, target "
+                    f"{name.target}; the folders say neither {_ORDERS[0]} nor {_ORDERS[1]}"
                 )
             if name.driver != name.target:
                 order = _ORDERS[found != (name.driver, name.target)]
@@ -122,7 +127,9 @@ class Builder(RecordBuilder):
                 examples.setdefault(order, str(folder.relative_to(root)))
         if len(counts) > 1:
             mixed = "; ".join(f"{counts[order]} × {order}, e.g. {examples[order]}" for order in _ORDERS)
-            raise DatasetError(f"{root}: the folders mix two orders ({mixed}); wanted one over the whole tree")
+            raise DatasetError(
+                f"{root}: the folders mix two orders ({mixed}); wanted one over the whole tree"
+            )
         self.notes.append(
             f"folder order: {next(iter(counts))} ({counts.total()} videos whose driver is not the target)"
             if counts
@@ -166,7 +173,9 @@ def _load(loader: Callable[[], LoadedTrack], path: pathlib.Path, dropped: int) -
         raise ArrayRefused(path, "window_length", f"{len(track.landmarks)} frames; wanted {FRAMES}")
     if not track.frame_mask[dropped:].any():
         raise ArrayRefused(path, "no_valid_frame", "no valid frame after the first")
-    return dataclasses.replace(track, landmarks=track.landmarks[dropped:], frame_mask=track.frame_mask[dropped:])
+    return dataclasses.replace(
+        track, landmarks=track.landmarks[dropped:], frame_mask=track.frame_mask[dropped:]
+    )
 
 
 def _root(source: pathlib.Path, name: str) -> pathlib.Path:

@@ -1,12 +1,13 @@
-"""Unpack a folder of packed 68-point tracks (`PPxxx_gN.npz`) into the tree that `landmark_folder` builds from.
+"""Unpack packed 68-point tracks (`PPxxx_gN.npz`) into the tree that `landmark_folder` builds from.
 
     python -m data_builders.landmark_folder.from_react68 --source ../shared/data/react68 --out tracks
     python -m data_builders.build landmark_folder/react68 --source tracks --data_dir data
 
-A packed file holds `landmarks_mm10_delta` int16 [V, 3, T], the differences in time of positions in tenths of a millimetre, and
-`confidence` [T] of the tracker. Rules: frames below a confidence of 0.8 (OpenFace's own limit for a successful frame) are
-masked; positions are in millimetres, x right, y down, z away, so `image_size` is (1, 1); the frame rate is not stated, so `fps`
-is 0; these are real videos, so driver and target are the person, and the generator is ORIG.
+A packed file holds `landmarks_mm10_delta` int16 [V, 3, T], the differences in time of positions in tenths of
+a millimetre, and `confidence` [T] of the tracker. Rules: frames below a confidence of 0.8 (OpenFace's own
+limit for a successful frame) are masked; positions are in millimetres, x right, y down, z away, so
+`image_size` is (1, 1); the frame rate is not stated, so `fps` is 0; these are real videos, so driver and
+target are the person, and the generator is ORIG.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _POINTS = 68
 
 
 def unpack(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of one packed file as `landmark_folder` wants them: landmarks f32 [T, 68, 3] in mm, frame_mask, fps, image_size.
+    """The arrays of one packed file as `landmark_folder` wants them.
+
+    Returns:
+        `landmarks` f32 [T, 68, 3] in mm, `frame_mask` bool [T], `fps`, `image_size`.
 
     Raises:
         ArrayRefused: the file does not hold a packed track.
@@ -37,7 +41,9 @@ def unpack(path: pathlib.Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError) as error:
         raise ArrayRefused(path, "keys", f"no packed track ({error})") from error
     if deltas.dtype != np.int16 or deltas.shape != (_POINTS, 3, len(confidence)) or not len(confidence):
-        raise ArrayRefused(path, "shape", f"{deltas.dtype}{deltas.shape}; wanted int16 ({_POINTS}, 3, {len(confidence)})")
+        raise ArrayRefused(
+            path, "shape", f"{deltas.dtype}{deltas.shape}; wanted int16 ({_POINTS}, 3, {len(confidence)})"
+        )
     positions = np.cumsum(deltas.astype(np.int32), axis=2).transpose(2, 0, 1)
     return {
         "landmarks": (positions / 10).astype(np.float32),
@@ -56,7 +62,9 @@ def unpack_folder(source: pathlib.Path, out: pathlib.Path) -> tuple[int, int, in
     Raises:
         FingerprintError: no packed file, or one that holds no packed track.
     """
-    named = [(path, match[1]) for path in sorted(source.glob("*.npz")) if (match := _NAME.fullmatch(path.stem))]
+    named = [
+        (path, match[1]) for path in sorted(source.glob("*.npz")) if (match := _NAME.fullmatch(path.stem))
+    ]
     if not named:
         raise FingerprintError(f"{source}: no file PPxxx_gN.npz")
     frames = masked = 0
@@ -71,7 +79,10 @@ def unpack_folder(source: pathlib.Path, out: pathlib.Path) -> tuple[int, int, in
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command line; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--source", type=pathlib.Path, required=True, help="folder with the packed files")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the tree")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Any tree `<driver>/<target>/<video>.npy|npz`, or `<driver>/<target>/<video>/w0.npy …` where tracks are cut already."""
+"""Any tree `<driver>/<target>/<video>.npy|npz`, or `<driver>/<target>/<video>/w0.npy …`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """A file of the tree: (driver, target, stem) as the folders say, and its place among the windows of its video."""
+    """A file of the tree: what its folders say, and its place among the windows of its video."""
 
     driver: str
     target: str
@@ -54,28 +54,31 @@ class Builder(RecordBuilder):
         {"source", "landmark_set", "corpus", "generator", "fps", "image_size"}
         | {"splits_csv", "shares", "seed", "metadata_csv"}
     )
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Put (or link) the folders <driver>/<target>/ there; files are .npy or .npz."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Put (or link) the folders <driver>/<target>/ there; files are .npy or .npz."
+    )
 
     @property
     def landmark_set(self) -> str:
+        """The config's."""
         return self.builder_config.landmark_set
 
     def _expected_splits(self):
-        if self.options.splits_csv is None:
-            return tuple(name for name, share in zip(splits.NAMES, self.options.shares, strict=True) if share > 0)
-        return (splits.TRAIN,)
+        return self._named_splits
 
     def _plan(self, source: pathlib.Path) -> Sequence[Window]:
         windows = self._described(list(self._files(source)), source)
         identities = {identity for w in windows for identity in (w.driver, w.target)}
         if not identities:
             raise DatasetError(
-                f"{source}: no landmark file; wanted <driver>/<target>/<video>.npy or .npz, or <driver>/<target>/<video>/w0.npy"
+                f"{source}: no landmark file; wanted <driver>/<target>/<video>.npy or .npz, or "
+                "<driver>/<target>/<video>/w0.npy"
             )
         if self.options.splits_csv is None:
             split_of = splits.by_hash(identities, self.options.shares, self.options.seed)
         else:
             split_of = splits.from_csv(self.options.splits_csv, identities)
+        self._named_splits = tuple(name for name in splits.NAMES if name in split_of.values())
         plan = []
         for window in windows:
             split = splits.of_video(split_of, window.driver, window.target)
@@ -87,8 +90,12 @@ class Builder(RecordBuilder):
         return plan
 
     def _files(self, source: pathlib.Path) -> Iterator[_Found]:
+        for path in sorted((*source.glob("*.np[yz]"), *source.glob("*/*.np[yz]"))):
+            self.ledger.refuse(path.relative_to(source), "layout", "wanted <driver>/<target>/<video>")
         for pair in sorted(source.glob("*/*/")):
             driver, target = pair.relative_to(source).parts
+            if driver.startswith(".") or target.startswith("."):
+                continue
             for entry in sorted(pair.iterdir()):
                 if entry.name.startswith("."):
                     continue
@@ -160,7 +167,9 @@ class Builder(RecordBuilder):
                 )
             )
         for video_id in sorted(unused):
-            self.ledger.refuse(video_id, "missing", f"{self.options.metadata_csv} has a row, the folder no file")
+            self.ledger.refuse(
+                video_id, "missing", f"{self.options.metadata_csv} has a row, the folder no file"
+            )
         return windows
 
     def _metadata(self) -> dict[str, dict[str, str]]:
@@ -181,10 +190,11 @@ class Builder(RecordBuilder):
 
 
 def infer_landmark_set(options: Options) -> str:
-    """The landmark set of a folder's first readable file, where its number of points belongs to one known set only.
+    """The landmark set of a folder's first readable file, if only one known set has its number of points.
 
     Raises:
-        DatasetError: no readable file, or no or several sets of that many points; the message lists the known ones.
+        DatasetError: no readable file, or no or several sets of that many points; the message lists the known
+            ones.
     """
     if options.source is None or not options.source.is_dir():
         raise DatasetError(f"source {options.source} is no folder; give --source")
@@ -198,28 +208,38 @@ def infer_landmark_set(options: Options) -> str:
         if len(fitting) == 1:
             return fitting[0]
         raise DatasetError(f"{path} holds {header.shape[1]} points; give --landmark_set, one of {known}")
-    raise DatasetError(f"{options.source}: no readable landmark file to infer the landmark set from; known: {known}")
+    raise DatasetError(
+        f"{options.source}: no readable landmark file to infer the landmark set from; known: {known}"
+    )
 
 
 def make_config(name: str, options: Options) -> FolderConfig:
-    """The config of that name: one of the predefined, or a new one with the landmark set of the options or the files.
+    """The config of that name: a predefined one, or a new one with the options' or the files' landmark set.
 
     Raises:
-        DatasetError: the name is a landmark set's and the option names another, or the set cannot be inferred.
+        DatasetError: the name is a landmark set's and the option names another, or the set cannot be
+            inferred.
         UnknownName: no such landmark set.
     """
     known = {config.name: config for config in Builder.BUILDER_CONFIGS}
     if name in known:
         if options.landmark_set not in (None, known[name].landmark_set):
-            raise DatasetError(f"config {name} holds landmark set {known[name].landmark_set}, not {options.landmark_set}")
+            raise DatasetError(
+                f"config {name} holds landmark set {known[name].landmark_set}, not {options.landmark_set}"
+            )
         return known[name]
     return FolderConfig(name, topology.get(options.landmark_set or infer_landmark_set(options)).name)
 
 
 def _check_numbers(path: pathlib.Path, row: dict[str, str]) -> None:
     try:
-        sound = all(int(row[key]) > 0 for key in ("width", "height") if row.get(key)) and 0 <= float(row.get("fps") or 0) < 1e4
+        sound = (
+            all(int(row[key]) > 0 for key in ("width", "height") if row.get(key))
+            and 0 <= float(row.get("fps") or 0) < 1e4
+        )
     except ValueError:
         sound = False
     if not sound or bool(row.get("width")) != bool(row.get("height")):
-        raise DatasetError(f"{path}: {row['video_id']}: fps, width and height must be positive numbers, width with height")
+        raise DatasetError(
+            f"{path}: {row['video_id']}: fps, width and height must be positive numbers, width with height"
+        )

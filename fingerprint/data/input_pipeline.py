@@ -61,7 +61,7 @@ class TrainExamples:
     def __call__(self, step: int, slot: int) -> TrainBatch:
         plan = self.sampler.batch(step)
         row = int(plan.record[slot])
-        record = self.source[row]
+        record = finite_record(self.source, row)
         rng = np.random.default_rng([self.seed, 2, step, slot])
         track, image_size = record["landmarks"], record["image_size"]
         mask = record["frame_mask"]
@@ -71,7 +71,7 @@ class TrainExamples:
             track = reenactment.reenact(track, mask, image_size, face, self.landmark_set)
             image_size = reenactment.IMAGE_SIZE
         track = normalize.get(self.normalization)(track, mask, image_size, self.landmark_set)
-        possible = windows.starts(mask, dataclasses.replace(self.spec, stride=1, pad_short=True))
+        possible = windows.starts(mask, _anywhere(self.spec))
         if not len(possible):
             raise DatasetError(f"record {record['video_id']!r} holds no window of {self.spec.length} frames with enough valid ones")
         window, mask = windows.cut(track, mask, int(possible[rng.integers(len(possible))]), self.spec.length)
@@ -83,9 +83,35 @@ class TrainExamples:
         return TrainBatch(window, mask, np.int32(driver), np.int32(slot), np.int32(row))
 
 
-def usable_records(metadata: dict[str, np.ndarray], spec: WindowSpec) -> Bool[np.ndarray, "record"]:
-    """Records long and valid enough for one window, padded at the end if need be."""
-    return metadata["num_valid"] >= np.ceil(spec.min_valid * spec.length)
+def finite_record(source: RecordSource, row: int) -> dict:
+    """Record `row` of `source`.
+
+    Raises:
+        DatasetError: it holds NaN or infinity. Found here because normalisations, reductions and gradients hide it or blame another.
+    """
+    record = source[row]
+    if not np.isfinite(record["landmarks"]).all():
+        raise DatasetError(f"record {record['video_id']!r} (row {row} of its split) holds landmarks that are not finite")
+    return record
+
+
+def _anywhere(spec: WindowSpec) -> WindowSpec:
+    return dataclasses.replace(spec, stride=1, pad_short=True)
+
+
+def usable_records(source: RecordSource, spec: WindowSpec) -> Bool[np.ndarray, "record"]:
+    """Records with enough valid frames in some window, padded at the end if need be.
+
+    The table answers for most; masks are read only where many frames are lost.
+    """
+    metadata = source.metadata()
+    frames, valid = metadata["num_frames"], metadata["num_valid"]
+    # Of `count` windows side by side, one holds at least their mean number of valid frames.
+    count, rest = np.maximum(frames // spec.length, 1), np.where(frames < spec.length, 0, frames % spec.length)
+    usable = valid - rest >= spec.least_valid * count
+    for row in np.flatnonzero(~usable & (valid >= spec.least_valid)).tolist():
+        usable[row] = len(windows.starts(source[row]["frame_mask"], _anywhere(spec))) > 0
+    return usable
 
 
 def face_shapes(source: RecordSource, per_target: int = 3) -> dict[str, Float[np.ndarray, "vertex 3"]]:
@@ -95,7 +121,7 @@ def face_shapes(source: RecordSource, per_target: int = 3) -> dict[str, Float[np
     for row, target in enumerate(metadata["target"].tolist()):
         known = shapes.setdefault(target, [])
         if len(known) < per_target and metadata["num_valid"][row] > 0:
-            record = source[row]
+            record = finite_record(source, row)
             known.append(
                 reenactment.face_shape(
                     record["landmarks"], record["frame_mask"], record["image_size"], record["landmark_set"]
@@ -124,7 +150,7 @@ def train_examples(
     sampler = DriverSampler(
         metadata["driver"],
         metadata["target"],
-        usable_records(metadata, spec),
+        usable_records(source, spec),
         drivers_per_batch=drivers_per_batch,
         windows_per_driver=windows_per_driver,
         same_target=same_target,
@@ -219,7 +245,7 @@ def evaluation_batches(
     rows = np.arange(len(source)) if records is None else np.asarray(records)
 
     def load(row: int):
-        record = source[int(row)]
+        record = finite_record(source, int(row))
         mask = record["frame_mask"]
         track = normalize.get(normalization)(record["landmarks"], mask, record["image_size"], landmark_set)
         out = []
@@ -285,7 +311,7 @@ class ReenactedSource:
 
     def __getitem__(self, index: int) -> dict:
         row, face = self._rows[index]
-        record = self._source[row]
+        record = finite_record(self._source, row)
         landmarks = reenactment.reenact(
             record["landmarks"], record["frame_mask"], record["image_size"], self._shapes[face], record["landmark_set"]
         )

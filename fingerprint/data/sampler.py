@@ -78,8 +78,18 @@ class DriverSampler:
                 f"same-target negatives need an even number of drivers per batch (found {drivers_per_batch}) and targets worn by two "
                 f"drivers (found {len(self._shared)})"
             )
+        self._remember_batches()
+
+    def _remember_batches(self) -> None:
         # One batch is asked for once per slot: remember the latest few.
         self.batch = functools.lru_cache(maxsize=64)(self._batch)
+
+    def __getstate__(self):  # for reading processes: the memory cannot be pickled
+        return {name: value for name, value in self.__dict__.items() if name != "batch"}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._remember_batches()
 
     @property
     def batch_size(self) -> int:

@@ -1,7 +1,8 @@
-"""Read landmark files that come from elsewhere: every promise of the header is checked before the data are touched.
+"""Read landmark files from elsewhere: what the header promises is checked before the data are touched.
 
-A `.npy` file holds landmarks [T, V, 3]. An `.npz` file holds `landmarks` and may hold `frame_mask` [T] bool, `fps` (scalar,
-0 = unknown) and `image_size` (width, height; (1, 1) = isotropic coordinates, (0, 0) = unknown); other entries are not read.
+A `.npy` file holds landmarks [T, V, 3]. An `.npz` file holds `landmarks` and may hold `frame_mask` [T] bool,
+`fps` (scalar, 0 = unknown) and `image_size` (width, height; (1, 1) = isotropic coordinates, (0, 0) =
+unknown); other entries are not read.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ImageSize = Int[np.ndarray, "2"]
 
 MAX_FRAMES = 200_000
 MAX_MAGNITUDE = 1e6
-"""A frame with a larger coordinate counts as broken: no unit in use gives one, and its squares overflow float32."""
+"""A frame with a larger coordinate counts as broken: no unit in use gives one, and products overflow."""
 _MAX_HEADER = 10_000
 _MAX_ENTRIES = 64
 _DAMAGED = (
@@ -67,7 +68,8 @@ class LoadedTrack:
         frame_mask: frame has a valid face.
         fps: frames per second; 0.0 = unknown.
         image_size: width, height; (1, 1) = isotropic; (0, 0) = unknown.
-        non_finite: share of the frames masked because a coordinate was NaN, infinite or beyond `MAX_MAGNITUDE`.
+        non_finite: share of the frames masked because a coordinate was NaN, infinite or beyond
+            `MAX_MAGNITUDE`.
     """
 
     landmarks: Landmarks
@@ -86,8 +88,9 @@ def load_landmarks(
 ) -> LoadedTrack:
     """Read one landmark file.
 
-    A frame with any coordinate that is NaN, infinite or beyond `MAX_MAGNITUDE` is masked as a whole and set to zero; so is
-    every frame that the file's own `frame_mask` masks. Nothing is interpolated and no frame is removed: time stays uniform.
+    A frame with any coordinate that is NaN, infinite or beyond `MAX_MAGNITUDE` is masked as a whole and set
+    to zero; so is every frame that the file's own `frame_mask` masks. Nothing is interpolated and no frame is
+    removed: time stays uniform.
 
     Args:
         path: `.npy` or `.npz` file.
@@ -96,7 +99,8 @@ def load_landmarks(
         max_frames: longest track accepted.
 
     Raises:
-        ArrayRefused: with `reason` one of `missing`, `not_a_file`, `outside_root`, `extension`, `truncated`, `header`,
+        ArrayRefused: with `reason` one of `missing`, `not_a_file`, `outside_root`, `extension`, `truncated`,
+            `header`,
             `pickle`, `dtype`, `shape`, `empty`, `too_long`, `keys`, `damaged`, `no_valid_frame`.
         UnknownName: no such landmark set.
     """
@@ -243,8 +247,8 @@ def _entry(archive: zipfile.ZipFile, key: str, where) -> IO[bytes]:
 def _read_npz(
     archive: zipfile.ZipFile, where, vertices: int, max_frames: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    # A bomb announces itself: the announced size must be that of the announced shape, the shape is capped, and no more than
-    # the announced size is ever inflated.
+    # A bomb announces itself: the announced size must be that of the announced shape, the shape is capped,
+    # and no more than the announced size is ever inflated.
     arrays = {}
     for key in ("landmarks", "frame_mask", "fps", "image_size"):
         if f"{key}.npy" not in archive.namelist():
@@ -273,7 +277,7 @@ def _masked(landmarks: np.ndarray, extra: dict[str, np.ndarray], where) -> Loade
     fps, size = extra.get("fps", np.zeros(())), extra.get("image_size", np.zeros(2, np.int32))
     if fps.dtype.kind not in "fiu" or fps.size != 1 or not 0 <= fps.item() <= 10_000:
         raise ArrayRefused(where, "keys", f"fps {fps.dtype}{fps.shape}; wanted one number from 0 to 10,000")
-    if size.dtype.kind not in "iu" or size.shape != (2,) or not (0 <= size.min() and size.max() <= 100_000):
+    if size.dtype.kind not in "iu" or size.shape != (2,) or not (size.min() >= 0 and size.max() <= 100_000):
         raise ArrayRefused(
             where, "keys", f"image_size {size.dtype}{size.shape}; wanted two integers from 0 to 100,000"
         )

@@ -1,4 +1,4 @@
-"""File names of the known corpora: who drives, whose face is shown, what rendered it, which recording drove it.
+"""File names of the known corpora: who drives, whose face is shown, what rendered it, from which recording.
 
 Every pattern is matched in full, so that nothing that passes can hold a path separator or `..`. Patterns:
 
@@ -11,8 +11,8 @@ Every pattern is matched in full, so that nothing that passes can hold a path se
 
 A file extension (.mp4, .flv, .npy, .npz, .wav, .mp3) may follow.
 
-Sources: zenodo.org/records/1188976 (RAVDESS); CheyneyComputerScience/CREMA-D and its SentenceFilenames.csv; the READMEs of
-BiDAlab/GAGAvatar-Benchmark and BiDAlab/AVAPrintDB.
+Sources: zenodo.org/records/1188976 (RAVDESS); CheyneyComputerScience/CREMA-D and its SentenceFilenames.csv;
+the READMEs of BiDAlab/GAGAvatar-Benchmark and BiDAlab/AVAPrintDB.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def parse_gagavatar(name: str) -> VideoName:
 
 
 def parse_avaprintdb(name: str) -> VideoName:
-    """A video of AVAPrintDB, `<target>--<driver>--<uuid>--<GEN>`; `clip_id` is the UUID, one for each source video.
+    """A video of AVAPrintDB, `<target>--<driver>--<uuid>--<GEN>`; the UUID, one a source video, is `clip_id`.
 
     Raises:
         NameRefused: the name is not of that form, or driver and target are not of one corpus.
@@ -157,14 +157,14 @@ def parse(name: str) -> VideoName:
 
 
 def check_identity(text: str, what: str = "identity") -> str:
-    """`text` itself, if it may serve as an id: 1-100 letters, digits and `_ . + -`, a letter or digit first, no `..`.
+    """`text` itself, if it may serve as an id: 1-100 of letters, digits, `_ . + -`, a letter or digit first.
 
     Raises:
         NameRefused: anything else, before it can become part of a path.
     """
     if not _IDENTITY.fullmatch(text):
         raise NameRefused(
-            f"{what} {text[:120]!r}: wanted 1-100 letters, digits or _ . + -, with a letter or digit first and no '..'"
+            f"{what} {text[:120]!r}: wanted 1-100 letters, digits, _ . + -, a letter or digit first, no '..'"
         )
     return text
 
@@ -172,8 +172,8 @@ def check_identity(text: str, what: str = "identity") -> str:
 def known_bad(name: str) -> str | None:
     """Why a recording of RAVDESS or CREMA-D should not be used; None where nothing is known against it.
 
-    RAVDESS files `02-…` are the takes of `01-…` without sound: with both, the same motion stands in the data twice.
-    Sources: RAVDESS' file naming; README of CheyneyComputerScience/CREMA-D.
+    RAVDESS files `02-…` are the takes of `01-…` without sound: with both, the same motion stands in the data
+    twice. Sources: RAVDESS' file naming; README of CheyneyComputerScience/CREMA-D.
 
     Raises:
         NameRefused: the name is of neither corpus.

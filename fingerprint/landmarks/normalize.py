@@ -147,12 +147,17 @@ def _motion_only(landmarks, frame_mask, image_size, points):
     return posed - mean_shape(posed, frame_mask)
 
 
+def _deviation(landmarks, frame_mask, image_size, points):
+    steady = _aspect_corrected(landmarks, frame_mask, image_size, points)
+    return steady - mean_shape(steady, frame_mask)
+
+
 _TABLE = {
     n.name: n
     for n in (
         Normalization(
             "published",
-            frozenset({"translation"}),
+            frozenset({"translation", "scale"}),
             "nose tip at the origin, inner-eye distance 1, in MediaPipe's stretched units (as AVAPrintDB; keeps the aspect "
             "of the picture, head rotation and face shape)",
             _published,
@@ -162,6 +167,12 @@ _TABLE = {
             frozenset({"translation", "scale", "aspect"}),
             "equal units on all axes, then nose tip at the origin, inner-eye distance 1 (keeps head rotation and face shape)",
             _aspect_corrected,
+        ),
+        Normalization(
+            "deviation",
+            frozenset({"translation", "scale", "aspect", "shape"}),
+            "as aspect_corrected, then the clip's own mean face subtracted (keeps head movement and expression)",
+            _deviation,
         ),
         Normalization(
             "pose_removed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -32,6 +33,12 @@ class WindowSpec:
         if not 0.0 < self.min_valid <= 1.0:
             raise ConfigError(f"min_valid is {self.min_valid}; wanted a share in (0, 1]")
 
+    @property
+    def least_valid(self) -> int:
+        """Valid frames a window needs."""
+        # Rounded first: 0.14 * 50 is 7.000000000000001, and 7 frames are enough.
+        return math.ceil(round(self.min_valid * self.length, 6))
+
 
 def starts(frame_mask: Bool[np.ndarray, "time"], spec: WindowSpec) -> Int[np.ndarray, "window"]:
     """Start frames of the windows that hold enough valid frames.
@@ -41,11 +48,11 @@ def starts(frame_mask: Bool[np.ndarray, "time"], spec: WindowSpec) -> Int[np.nda
     """
     total = len(frame_mask)
     if total < spec.length:
-        enough = spec.pad_short and frame_mask.sum() >= spec.min_valid * spec.length
+        enough = spec.pad_short and frame_mask.sum() >= spec.least_valid
         return np.zeros(1 if enough else 0, np.int32)
     first = np.arange(0, total - spec.length + 1, spec.stride, dtype=np.int32)
     valid = np.concatenate([[0], np.cumsum(frame_mask)])
-    return first[valid[first + spec.length] - valid[first] >= spec.min_valid * spec.length]
+    return first[valid[first + spec.length] - valid[first] >= spec.least_valid]
 
 
 def cut(

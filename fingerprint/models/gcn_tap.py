@@ -34,6 +34,7 @@ class GCNTAP(nn.Module):
         landmark_set: fixes the graph.
         hidden: channels of the first two convolutions.
         features: channels of the third, the embedding's dimension.
+        input_scale: factor on the landmarks; 1 as published. landmarks less their mean are small (`deviation` wants about 5, `motion_only` 20).
         dropout: rate after each convolution in training.
         last_dropout: `element` drops single outputs of the third convolution, as published; `vertex` drops whole vertices there:
             each embedding channel sees noise of the same law, drawn once for all channels, and the last convolution and the mean over
@@ -45,6 +46,7 @@ class GCNTAP(nn.Module):
     landmark_set: str = "avaprintdb109"
     hidden: int = 64
     features: int = 256
+    input_scale: float = 1.0
     dropout: float = 0.3
     last_dropout: str = "element"
     form: str = "dense"
@@ -76,7 +78,7 @@ class GCNTAP(nn.Module):
             for i, (n, out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
         ]
         batch, time, vertex, coord = windows.shape
-        frames = jnp.asarray(windows).reshape(batch * time, vertex, coord)
+        frames = self.input_scale * jnp.asarray(windows).reshape(batch * time, vertex, coord)
         seeds = None
         if train and self.dropout > 0:
             if example_index is None:

@@ -21,7 +21,9 @@ HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
 def run(*args, **kwargs):
     command = [sys.executable, "-m", "data_builders.build", *map(str, args)]
-    return subprocess.run(command, cwd=trees.REPOSITORY, capture_output=True, text=True, timeout=120, **kwargs)
+    return subprocess.run(
+        command, cwd=trees.REPOSITORY, capture_output=True, text=True, timeout=120, **kwargs
+    )
 
 
 def test_help_is_quick_and_loads_no_tfds():
@@ -35,7 +37,12 @@ def test_help_is_quick_and_loads_no_tfds():
 def test_list(capsys):
     assert build.main(["--list"]) == 0
     out = capsys.readouterr().out
-    for text in ("avaprintdb: cremad_gaga", "originals_ravdess", "dynamics_only_quickstart", "--drop_first_frame"):
+    for text in (
+        "avaprintdb: cremad_gaga",
+        "originals_ravdess",
+        "dynamics_only_quickstart",
+        "--drop_first_frame",
+    ):
         assert text in out
 
 
@@ -43,7 +50,11 @@ def test_build_verify_and_overwrite(tmp_path):
     tree, data = trees.landmark_folder(tmp_path / "tree"), tmp_path / "data"
     result = run(NAME, "--source", tree, "--data_dir", data)
     assert result.returncode == 0, result.stderr
-    assert str(data / NAME / "1.0.0") in result.stdout and "3 drivers" in result.stdout and " s\n" in result.stdout
+    assert (
+        str(data / NAME / "1.0.0") in result.stdout
+        and "3 drivers" in result.stdout
+        and " s\n" in result.stdout
+    )
     assert "100%" in result.stderr and "Downloading" not in result.stdout
     result = run(NAME, "--data_dir", data, "--verify")
     assert result.returncode == 0 and "every record read and checked" in result.stdout
@@ -98,7 +109,7 @@ def slow(*args, **kwargs):
     global done
     done += 1
     if done == 7:
-        print("HALFWAY", flush=True)
+        print("HALFWAY", file=sys.__stdout__, flush=True)
         time.sleep(60)
     return load(*args, **kwargs)
 arrays.load_landmarks = slow
@@ -111,7 +122,11 @@ def test_a_killed_build_is_never_read(tmp_path, how):
     tree, data = trees.landmark_folder(tmp_path / "tree"), tmp_path / "data"
     args = [NAME, "--source", str(tree), "--data_dir", str(data)]
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *args], cwd=trees.REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", SLOW, *args],
+        cwd=trees.REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         assert process.stdout.readline() == "HALFWAY\n"
@@ -131,9 +146,47 @@ def test_a_killed_build_is_never_read(tmp_path, how):
     assert len(records.open_split(data, NAME, "train", verify=True)) == 6
 
 
-@pytest.mark.skipif(not HAS_TENSORFLOW, reason="the tfds command line imports TensorFlow, which is not installed")
+AS_TFDS_DOES = """
+import importlib, sys
+import tensorflow_datasets as tfds
+folder, name, config, manual, data = sys.argv[1:]
+sys.path.insert(0, folder)
+cls = importlib.import_module(f"{name}.{name}_dataset_builder").Builder
+assert cls.name == name and cls.get_metadata().citation
+builder = cls(data_dir=data, config=config, file_format="array_record")
+builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual))
+"""
+
+
 @pytest.mark.parametrize(
-    ("name", "config"), [("landmark_folder", "avaprintdb109"), ("avaprintdb", "cremad_gaga"), ("synthetic_drivers", "full_tiny")]
+    ("name", "config"),
+    [("landmark_folder", "avaprintdb109"), ("avaprintdb", "cremad_gaga"), ("synthetic_drivers", "full_tiny")],
+)
+def test_imported_and_built_as_the_tfds_command_does(tmp_path, name, config):
+    """The steps of `tfds build` in a builder's folder, without TensorFlow."""
+    manual = trees.dummy_data(name) if name != "synthetic_drivers" else tmp_path
+    command = [
+        sys.executable,
+        "-c",
+        AS_TFDS_DOES,
+        trees.REPOSITORY / "data_builders",
+        name,
+        config,
+        manual,
+        tmp_path,
+    ]
+    subprocess.run(
+        list(map(str, command)), cwd=trees.REPOSITORY, check=True, timeout=120, capture_output=True
+    )
+    assert len(records.open_split(tmp_path, f"{name}/{config}", "train", verify=True))
+
+
+@pytest.mark.skipif(
+    not HAS_TENSORFLOW, reason="the tfds command line imports TensorFlow, which is not installed"
+)
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [("landmark_folder", "avaprintdb109"), ("avaprintdb", "cremad_gaga"), ("synthetic_drivers", "full_tiny")],
 )
 def test_tfds_build(tmp_path, name, config):
     command = [sys.executable, "-m", "tensorflow_datasets.scripts.cli.main", "build", f"--config={config}"]
@@ -153,7 +206,9 @@ if HAS_TENSORFLOW:
     class _Case(tfds.testing.DatasetBuilderTestCase):
         MOCK_OUT_FORBIDDEN_OS_FUNCTIONS = False
 
-        @pytest.mark.skip(reason="reads through tf.data, which has no reader of array_record; the other tests build and read")
+        @pytest.mark.skip(
+            reason="reads through tf.data, which has no reader of array_record; others build and read"
+        )
         def test_download_and_prepare_as_dataset(self):
             pass
 
@@ -169,6 +224,8 @@ if HAS_TENSORFLOW:
     del _Case
 else:
 
-    @pytest.mark.skip(reason="tfds.testing imports TensorFlow, which is not installed; test_builder_plan checks the same")
+    @pytest.mark.skip(
+        reason="tfds.testing imports TensorFlow, which is not installed; test_builder_plan checks the same"
+    )
     def test_tfds_test_case():
         pass

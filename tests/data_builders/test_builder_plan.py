@@ -46,13 +46,19 @@ def test_an_empty_split():
 
 
 def test_a_record_that_is_not_finite_never_gets_in():
-    track = LoadedTrack(np.full((3, 68, 3), np.nan, np.float32), np.ones(3, bool), 0.0, np.zeros(2, np.int32), 0.0)
+    track = LoadedTrack(
+        np.full((3, 68, 3), np.nan, np.float32), np.ones(3, bool), 0.0, np.zeros(2, np.int32), 0.0
+    )
     with pytest.raises(DatasetError, match="must be finite"):
         base.as_record(window("train", "v", "a", "a"), track, "ibug68")
 
 
 def test_shards_keep_windows_together_and_in_turn():
-    plan = [window("train", f"v{i}", "a", "a", window_index=k, num_bytes=20 << 20) for k in (1, 0, 2) for i in range(7)]
+    plan = [
+        window("train", f"v{i}", "a", "a", window_index=k, num_bytes=20 << 20)
+        for k in (1, 0, 2)
+        for i in range(7)
+    ]
     shards = base._shards(plan)
     assert len(shards) == 7 and all(sum(w.num_bytes for w in shard) <= 64 << 20 for shard in shards)
     order = [w for shard in shards for w in shard]
@@ -67,7 +73,9 @@ def test_splits_by_hash():
     assert collections.Counter(split_of.values()) == {"train": 35, "validation": 5, "test": 10}
     assert split_of == splits.by_hash(people[::-1], (7, 1, 2), seed=0)
     assert split_of != splits.by_hash(people, (0.7, 0.1, 0.2), seed=1)
-    assert collections.Counter(splits.by_hash(people[:3], (0.98, 0.01, 0.01), 0).values()) == dict.fromkeys(splits.NAMES, 1)
+    assert collections.Counter(splits.by_hash(people[:3], (0.98, 0.01, 0.01), 0).values()) == dict.fromkeys(
+        splits.NAMES, 1
+    )
     assert set(splits.by_hash(people, (1, 0, 1), 0).values()) == {"train", "test"}
     with pytest.raises(DatasetError, match="2 identities cannot fill 3 splits"):
         splits.by_hash(people[:2], (0.7, 0.1, 0.2), seed=0)
@@ -77,9 +85,13 @@ def test_splits_by_hash():
 
 
 def test_official_lists():
-    """Sizes as published: 85 CREMA-D and 24 RAVDESS identities in AVAPrintDB; 78 + 10 + 25 of NVFAIR's are of these corpora."""
+    """Sizes as published: 61 + 24 CREMA-D, 16 + 8 RAVDESS; NVFAIR 79, 11, 25 of these two corpora."""
     cremad = [i for i in splits.AVAPRINTDB_DEV if i.startswith("C")]
-    assert (len(cremad), len(splits.AVAPRINTDB_DEV) - len(cremad), len(splits.AVAPRINTDB_TEST)) == (61, 16, 32)
+    assert (len(cremad), len(splits.AVAPRINTDB_DEV) - len(cremad), len(splits.AVAPRINTDB_TEST)) == (
+        61,
+        16,
+        32,
+    )
     assert splits.AVAPRINTDB_VALIDATION < splits.AVAPRINTDB_DEV and len(splits.AVAPRINTDB_VALIDATION) == 21
     assert "Actor_19" in splits.AVAPRINTDB_TEST and not splits.AVAPRINTDB_DEV & splits.AVAPRINTDB_TEST
     assert (len(splits.NVFAIR_TRAIN), len(splits.NVFAIR_VALIDATION), len(splits.NVFAIR_TEST)) == (79, 11, 25)
@@ -124,7 +136,10 @@ def test_every_builder_is_registered_described_and_of_the_schema(tmp_path, name)
     """What TFDS' own test case checks and needs TensorFlow for."""
     cls = build.builder_class(name)
     builder = cls(data_dir=tmp_path, config=cls.BUILDER_CONFIGS[0].name)
-    assert builder.name == name and builder.info.features.to_json() == records.features(builder.landmark_set).to_json()
+    assert (
+        builder.name == name
+        and builder.info.features.to_json() == records.features(builder.landmark_set).to_json()
+    )
     metadata = cls.get_metadata()
     assert metadata.description and metadata.citation.startswith("@") and metadata.tags
     from tensorflow_datasets.core import dataset_metadata
@@ -145,7 +160,10 @@ def test_dummy_data_is_what_the_script_makes(tmp_path, monkeypatch, name):
             return loaded["landmarks"] if path.suffix == ".npz" else loaded
 
         files = [p for p in sorted(root.rglob("*")) if p.is_file()]
-        return {str(p.relative_to(root)): p.read_text() if p.suffix == ".csv" else points(p).tolist() for p in files}
+        return {
+            str(p.relative_to(root)): p.read_text() if p.suffix == ".csv" else points(p).tolist()
+            for p in files
+        }
 
     assert content(committed) == content(tmp_path / name)
     assert all(p.stat().st_size < 40_000 for p in committed.rglob("*"))
@@ -155,13 +173,17 @@ def test_the_failure_budget(tmp_path):
     tree = trees.landmark_folder(tmp_path / "tree")
     (tree / "p0" / "p0" / "bad.npy").write_bytes(b"nonsense")
     options = Options(source=tree, failure_budget=0.05)
-    with pytest.raises(DatasetError, match=r"1 of 11 files refused \(1 × truncated\).*failures\.csv") as error:
+    with pytest.raises(
+        DatasetError, match=r"1 of 11 files refused \(1 × truncated\).*failures\.csv"
+    ) as error:
         build.build("landmark_folder/x", tmp_path / "data", options)
     listed = pathlib.Path(str(error.value).rsplit(" ", 1)[1])
     assert "refused,truncated,p0/p0/bad.npy" in listed.read_text()
     with pytest.raises(DatasetError, match="no data set"):
         records.open_split(tmp_path / "data", "landmark_folder/x", "train")
-    folder = build.build("landmark_folder/x", tmp_path / "data", dataclasses.replace(options, failure_budget=0.1))
+    folder = build.build(
+        "landmark_folder/x", tmp_path / "data", dataclasses.replace(options, failure_budget=0.1)
+    )
     assert "refused,truncated,p0/p0/bad.npy" in (folder / "failures.csv").read_text()
     assert json.loads((folder / "build.json").read_text())["refused"] == {"truncated": 1}
     assert not listed.exists()

@@ -43,14 +43,20 @@ def track(name: str, frames: int, landmark_set: str = "avaprintdb109", dtype=np.
 
 
 def save(path: pathlib.Path, frames: int = 4, **kwargs) -> pathlib.Path:
-    """A track as `.npy`, or `.npz` with frame rate and picture size; its noise follows from the file's name."""
+    """A track as `.npy`, or `.npz` with frame rate and picture size; the file's name seeds its noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     points = track(path.name, frames, **kwargs)
     if path.suffix == ".npy":
         np.save(path, points)
     else:
         mask = np.arange(frames) != 1
-        np.savez(path, landmarks=points, frame_mask=mask, fps=np.float32(25), image_size=np.array([640, 480], np.int32))
+        np.savez(
+            path,
+            landmarks=points,
+            frame_mask=mask,
+            fps=np.float32(25),
+            image_size=np.array([640, 480], np.int32),
+        )
     return path
 
 
@@ -67,8 +73,12 @@ def avaprintdb(root: pathlib.Path, rows=AVAPRINTDB, generator: str = "GAGA") -> 
     """AVAPrintDB's layout, with the generation table of CREMA-D."""
     lines = ["driver_id,driver_video_path,driver_video_randomname,target_id,target_image_path,split"]
     for part, target, driver, recording in rows:
-        save(root / "landmarks" / part / generator / f"{target}--{driver}--{UUIDS[recording]}--{generator}.npy")
-        lines.append(f"{driver},CREMA-D/mp4/{recording}.mp4,{UUIDS[recording]},{target},faces/{target}.png,{part}")
+        save(
+            root / "landmarks" / part / generator / f"{target}--{driver}--{UUIDS[recording]}--{generator}.npy"
+        )
+        lines.append(
+            f"{driver},CREMA-D/mp4/{recording}.mp4,{UUIDS[recording]},{target},faces/{target}.png,{part}"
+        )
     (root / "generation").mkdir(exist_ok=True)
     (root / "generation" / "CREMA-D_all.csv").write_text("\n".join(lines) + "\n")
     return root

@@ -8,7 +8,12 @@ UUID = "063b1674-e708-5f9c-8f09-2f75f27a31aa"
 
 def test_ravdess():
     name = names.parse_ravdess("01-01-03-02-01-02-17.mp4")
-    assert (name.driver, name.target, name.generator, name.corpus) == ("Actor_17", "Actor_17", "ORIG", "ravdess")
+    assert (name.driver, name.target, name.generator, name.corpus) == (
+        "Actor_17",
+        "Actor_17",
+        "ORIG",
+        "ravdess",
+    )
     assert (name.clip_id, name.sentence, name.emotion, name.video_id) == (
         "01-01-03-02-01-02-17",
         "01",
@@ -94,7 +99,9 @@ def test_good_identities(text):
     assert names.check_identity(text) == text
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a..b", "a/b", "a\\b", "-x", "_x", ".hidden", "a b", "a\n", "ä", "A" * 101, "a\0"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a..b", "a/b", "a\\b", "-x", "_x", ".hidden", "a b", "a\n", "ä", "A" * 101, "a\0"]
+)
 def test_bad_identities(text):
     with pytest.raises(NameRefused, match="wanted"):
         names.check_identity(text)

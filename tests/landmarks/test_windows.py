@@ -1,0 +1,74 @@
+"""Windows against a brute-force transcription of the rule."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fingerprint.errors import ConfigError
+from fingerprint.landmarks import windows
+from fingerprint.landmarks.windows import WindowSpec
+
+
+def brute_force_starts(mask, spec):
+    found = []
+    for start in range(0, max(len(mask), 1), spec.stride):
+        inside = [bool(mask[i]) for i in range(start, start + spec.length) if i < len(mask)]
+        whole = len(inside) == spec.length or (start == 0 and spec.pad_short and len(mask) < spec.length)
+        if whole and sum(inside) / spec.length >= spec.min_valid - 1e-9:
+            found.append(start)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("length", "stride", "min_valid", "pad_short"),
+    itertools.product([1, 3, 4], [1, 2, 5], [0.01, 0.5, 0.75, 1.0], [False, True]),
+)
+def test_starts_are_those_of_brute_force(length, stride, min_valid, pad_short):
+    spec = WindowSpec(length, stride, min_valid, pad_short)
+    rng = np.random.default_rng(length * 100 + stride)
+    for total, share in itertools.product(range(13), (0.0, 0.4, 0.8, 1.0)):
+        mask = rng.random(total) < share
+        found = windows.starts(mask, spec)
+        assert found.tolist() == brute_force_starts(mask, spec), (total, mask)
+        assert found.dtype == np.int32
+
+
+def test_the_last_incomplete_window_is_dropped():
+    assert windows.starts(np.ones(10, bool), WindowSpec(4, 4)).tolist() == [0, 4]
+    assert windows.starts(np.ones(12, bool), WindowSpec(4, 4)).tolist() == [0, 4, 8]
+    assert windows.starts(np.ones(3, bool), WindowSpec(4, 4)).tolist() == []
+    assert windows.starts(np.ones(3, bool), WindowSpec(4, 4, pad_short=True)).tolist() == [0]
+
+
+def test_time_is_not_joined_over_a_gap():
+    mask = np.ones(12, bool)
+    mask[4:8] = False
+    assert windows.starts(mask, WindowSpec(4, 1, 1.0)).tolist() == [0, 8]
+    assert windows.starts(mask, WindowSpec(4, 1, 0.5)).tolist() == [0, 1, 2, 6, 7, 8]
+
+
+@pytest.mark.parametrize(("length", "min_valid", "least"), [(50, 0.14, 7), (25, 0.28, 7), (100, 0.29, 29), (7, 0.5, 4)])
+def test_the_share_asked_for_is_enough(length, min_valid, least):
+    """0.14 x 50 is 7.000000000000001 in floating point; 7 frames of 50 are a share of 0.14 all the same."""
+    for number, expected in ((least, [0]), (least - 1, [])):
+        mask = np.arange(length) < number
+        assert windows.starts(mask, WindowSpec(length, 1, min_valid)).tolist() == expected
+
+
+def test_cut_against_brute_force():
+    track = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
+    mask = np.array([True, True, False, True, True, True, False])
+    for start, length in itertools.product(range(7), range(1, 10)):
+        piece, piece_mask = windows.cut(track, mask, start, length)
+        assert piece.shape == (length, 2, 3) and piece.dtype == np.float32 and piece_mask.dtype == bool
+        for i in range(length):
+            inside = start + i < 7
+            assert np.array_equal(piece[i], track[start + i] if inside else np.zeros((2, 3)))
+            assert piece_mask[i] == (inside and mask[start + i])
+
+
+@pytest.mark.parametrize("options", [(0, 1), (1, 0), (3, 3, 0.0), (3, 3, 1.01), (3, 3, -0.5)])
+def test_impossible_windows_are_refused(options):
+    with pytest.raises(ConfigError):
+        WindowSpec(*options)
