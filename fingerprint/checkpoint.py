@@ -170,7 +170,7 @@ def save_model(directory: str | os.PathLike, params: PyTree, document: dict[str,
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _alone() as checkpointer:
         checkpointer.save(temporary / _WEIGHTS, flat)
     sealed = {"document": document, "digest": digest(flat, document)}
     (temporary / _MODEL_FILE).write_text(json.dumps(sealed, indent=1, sort_keys=True), encoding="utf-8")
@@ -190,7 +190,7 @@ def load_model(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str
     directory = resolve_model(path)
     try:
         sealed = json.loads((directory / _MODEL_FILE).read_text(encoding="utf-8"))
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _alone() as checkpointer:
             flat = {n: np.asarray(v) for n, v in checkpointer.restore(directory / _WEIGHTS).items()}
         document, expected = sealed["document"], sealed["digest"]
     except Exception as error:
@@ -226,6 +226,15 @@ def publish_best(workdir: str | os.PathLike, step: int, params: PyTree, document
         if other != target:
             shutil.rmtree(other, ignore_errors=True)
     return target
+
+
+def _alone() -> ocp.StandardCheckpointer:
+    """A checkpointer for this process only: it waits for no other."""
+    me = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=options)
 
 
 def _first_line(error: BaseException) -> str:

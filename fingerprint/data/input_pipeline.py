@@ -70,7 +70,7 @@ class TrainExamples:
             face = self.shapes[others[rng.integers(len(others))]]
             track = reenactment.reenact(track, mask, image_size, face, self.landmark_set)
             image_size = reenactment.IMAGE_SIZE
-        track = normalize.get(self.normalization)(track, mask, image_size, self.landmark_set)
+        track = _normalized(record, track, image_size, self.normalization, self.landmark_set)
         possible = windows.starts(mask, _anywhere(self.spec))
         if not len(possible):
             raise DatasetError(f"record {record['video_id']!r} holds no window of {self.spec.length} frames with enough valid ones")
@@ -78,8 +78,6 @@ class TrainExamples:
         driver = int(plan.driver[slot])
         mirrored = np.random.default_rng([self.seed, 3, step, driver]).random() < self.options.mirror
         window, mask = augment.apply(window, mask, self.options, self.landmark_set, rng, mirrored=bool(mirrored))
-        if not np.isfinite(window).all():
-            raise DatasetError(f"record {record['video_id']!r} is not finite after normalization {self.normalization!r}")
         return TrainBatch(window, mask, np.int32(driver), np.int32(slot), np.int32(row))
 
 
@@ -93,6 +91,13 @@ def finite_record(source: RecordSource, row: int) -> dict:
     if not np.isfinite(record["landmarks"]).all():
         raise DatasetError(f"record {record['video_id']!r} (row {row} of its split) holds landmarks that are not finite")
     return record
+
+
+def _normalized(record: dict, track, image_size, normalization: str, landmark_set: str) -> Float[np.ndarray, "time vertex 3"]:
+    track = normalize.get(normalization)(track, record["frame_mask"], image_size, landmark_set)
+    if not np.isfinite(track).all():
+        raise DatasetError(f"record {record['video_id']!r} is not finite after normalization {normalization!r}")
+    return track
 
 
 def _anywhere(spec: WindowSpec) -> WindowSpec:
@@ -143,6 +148,7 @@ def train_examples(
     seed: int,
 ) -> TrainExamples:
     """Check that the split can feed such batches, and return the loader of single examples."""
+    normalize.get(normalization)
     metadata = source.metadata()
     foreign = set(np.unique(metadata["landmark_set"]).tolist()) - {landmark_set}
     if foreign:
@@ -247,7 +253,7 @@ def evaluation_batches(
     def load(row: int):
         record = finite_record(source, int(row))
         mask = record["frame_mask"]
-        track = normalize.get(normalization)(record["landmarks"], mask, record["image_size"], landmark_set)
+        track = _normalized(record, record["landmarks"], record["image_size"], normalization, landmark_set)
         out = []
         for start in windows.starts(mask, spec).tolist():
             window, window_mask = windows.cut(track, mask, start, spec.length)

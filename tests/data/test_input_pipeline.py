@@ -1,0 +1,407 @@
+"""From records to batches: deterministic, shared out, resumable, and never a window that should not be there."""
+
+import collections
+import json
+
+import numpy as np
+import pytest
+from absl import flags
+from sources import MemorySource, make_source
+
+from fingerprint.data import augment, input_pipeline
+from fingerprint.data.augment import Augmentation
+from fingerprint.data.input_pipeline import ReenactedSource, evaluation_batches, train_examples, train_iterator
+from fingerprint.errors import ArrayRefused, ConfigError, DatasetError, UnknownName
+from fingerprint.landmarks import normalize, reenactment, windows
+from fingerprint.landmarks.windows import WindowSpec
+
+SET, SPEC = "avaprintdb109", WindowSpec(8, 4)
+EVERYTHING = Augmentation(mirror=0.5, jitter=0.01, frame_drop=0.1, time_crop=0.6, reenact=0.5)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return make_source(drivers=4, targets=2, clips=2, frames=20, lost_frames=5)
+
+
+def examples_of(source, options=EVERYTHING, normalization="aspect_corrected", spec=SPEC, seed=0, p=2, k=2, **more):
+    return train_examples(
+        source, landmark_set=SET, normalization=normalization, spec=spec, options=options,
+        drivers_per_batch=p, windows_per_driver=k, same_target=False, seed=seed, **more,
+    )  # fmt: skip
+
+
+def batches(source, num_steps=6, share=slice(0, 4), threads=2, prefetch=2, workers=0, **options):
+    return train_iterator(
+        examples_of(source, **options), num_steps=num_steps, share=share, threads=threads, prefetch=prefetch, workers=workers
+    )
+
+
+def same(one, two):
+    return all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+
+
+def test_the_same_seed_gives_the_same_batches_whatever_reads_them(source):
+    first = list(batches(source, threads=1, prefetch=1))
+    again = list(batches(source, threads=4, prefetch=4))
+    other = list(batches(source, seed=1))
+    assert len(first) == 6 and all(map(same, first, again))
+    assert not any(map(same, first, other))
+    assert len({batch.windows.tobytes() for batch in first}) == 6
+
+
+def test_batches_are_what_they_say(source):
+    for batch in batches(source):
+        assert batch.windows.shape == (4, 8, 109, 3) and batch.windows.dtype == np.float32
+        assert batch.frame_mask.shape == (4, 8) and batch.frame_mask.dtype == bool
+        assert batch.example_index.tolist() == [0, 1, 2, 3]
+        assert batch.driver.dtype == batch.record.dtype == np.int32
+        names = sorted(set(source.metadata()["driver"].tolist()))
+        assert [names[d] for d in batch.driver] == source.metadata()["driver"][batch.record].tolist()
+        assert not batch.windows[~batch.frame_mask].any() and batch.frame_mask.any(axis=1).all()
+
+
+def test_the_shares_of_two_processes_make_the_whole_batch(source):
+    whole = list(batches(source))
+    halves = zip(batches(source, share=slice(0, 2)), batches(source, share=slice(2, 4)), strict=True)
+    for batch, (one, two) in zip(whole, halves, strict=True):
+        assert all(np.array_equal(np.concatenate([a, b]), c) for a, b, c in zip(one, two, batch, strict=True))
+
+
+@pytest.mark.parametrize("position", [0, 1, 3, 5, 6])
+def test_a_saved_position_is_resumed_exactly(source, position):
+    straight = batches(source)
+    whole = [next(straight) for _ in range(6)]
+    one = batches(source)
+    for _ in range(position):
+        next(one)
+    state = json.loads(json.dumps(one.get_state()))  # it travels in a JSON document
+    two = batches(source, threads=1, prefetch=1)
+    two.set_state(state)
+    rest = list(two)
+    assert len(rest) == 6 - position and all(map(same, rest, whole[position:]))
+
+
+def test_reading_processes_read_the_same_and_resume(source):
+    flags.FLAGS.mark_as_parsed()  # grain asks for flags; the program's are parsed
+    expected = list(batches(source, num_steps=4))
+    apart = batches(source, num_steps=4, workers=1)
+    assert same(next(apart), expected[0])
+    state = json.loads(json.dumps(apart.get_state()))
+    assert all(map(same, apart, expected[1:]))
+    resumed = batches(source, num_steps=4, workers=1)
+    resumed.set_state(state)
+    assert all(map(same, list(resumed), expected[1:]))
+
+
+def test_a_window_is_a_piece_of_its_normalised_track(source):
+    starts = collections.Counter()
+    for batch in batches(source, options=Augmentation(), num_steps=20):
+        for window, mask, row in zip(batch.windows, batch.frame_mask, batch.record.tolist(), strict=True):
+            record = source[row]
+            track = normalize.get("aspect_corrected")(record["landmarks"], record["frame_mask"], record["image_size"], SET)
+            found = [s for s in range(13) if np.array_equal(track[s : s + 8], window)]
+            assert len(found) == 1 and np.array_equal(record["frame_mask"][found[0] : found[0] + 8], mask)
+            starts[found[0]] += 1
+    assert len(starts) == 13  # drawn at every frame, not at strides
+
+
+@pytest.mark.parametrize("min_valid", [0.3, 0.75, 1.0])
+def test_a_window_always_has_enough_valid_frames(min_valid):
+    source = make_source(drivers=3, targets=1, clips=4, frames=16, lost_frames=9)
+    least = int(np.ceil(min_valid * 8))
+    spec = WindowSpec(8, 8, min_valid)
+    assert examples_of(make_source(drivers=3, targets=1, clips=4, frames=16), spec=spec)  # without lost frames: usable
+    longest = [
+        max(record["frame_mask"][s : s + 8].sum() for s in range(9)) >= least for record in source.records
+    ]
+    assert input_pipeline.usable_records(source, spec).tolist() == longest
+    if min_valid < 1:
+        for batch in batches(source, options=Augmentation(), spec=spec, num_steps=20):
+            assert (batch.frame_mask.sum(axis=1) >= least).all()
+
+
+def test_records_without_a_good_window_are_found_at_the_start():
+    """Valid frames enough in all, but in no run of a window's length: refused before training, not at step 10,000."""
+    source = make_source(drivers=2, targets=1, clips=2, frames=24)
+    for record in source.records[2:]:
+        record["frame_mask"] = np.arange(24) % 2 == 0
+        record["landmarks"] = np.where(record["frame_mask"][:, None, None], record["landmarks"], 0)
+    assert input_pipeline.usable_records(source, WindowSpec(8, 4, 0.75)).tolist() == [True, True, False, False]
+    with pytest.raises(ConfigError, match="1 drivers with usable records; a batch asks for 2"):
+        examples_of(source, spec=WindowSpec(8, 4, 0.75))
+    with pytest.raises(ConfigError, match="0 drivers"):
+        examples_of(source, spec=WindowSpec(40, 4, 0.75))
+
+
+def test_usable_is_what_brute_force_finds():
+    rng = np.random.default_rng(0)
+    template = make_source(drivers=1, targets=1, clips=1, frames=4)[0]
+    records = []
+    for _ in range(300):
+        frames = int(rng.integers(1, 25))
+        mask = rng.random(frames) < rng.choice([0.3, 0.6, 0.9, 1.0])
+        records.append({**template, "frame_mask": mask, "landmarks": np.zeros((frames, 109, 3), np.float32)})
+    source = MemorySource(records)
+    for spec in (WindowSpec(8, 4), WindowSpec(5, 1, 0.8), WindowSpec(7, 7, 1.0)):
+        padded = [np.pad(r["frame_mask"], (0, max(0, spec.length - len(r["frame_mask"])))) for r in records]
+        expected = [
+            max(m[s : s + spec.length].sum() for s in range(len(m) - spec.length + 1)) >= spec.min_valid * spec.length
+            for m in padded
+        ]
+        assert input_pipeline.usable_records(source, spec).tolist() == expected
+
+
+def test_a_short_track_is_padded_and_masked():
+    source = make_source(drivers=2, targets=1, clips=2, frames=6)
+    for batch in batches(source, options=Augmentation(), num_steps=2):
+        assert batch.frame_mask.tolist() == [[True] * 6 + [False] * 2] * 4
+
+
+def test_a_driver_is_mirrored_in_all_windows_of_a_batch_or_in_none(source):
+    plain, mirrored, mixed = (
+        list(batches(source, options=Augmentation(mirror=share), num_steps=12)) for share in (0.0, 1.0, 0.5)
+    )
+    seen = []
+    for a, b, c in zip(plain, mirrored, mixed, strict=True):
+        assert np.array_equal(b.windows, np.stack([augment.mirror(w, SET) for w in a.windows]))
+        is_mirrored = [np.array_equal(w, m) for w, m in zip(c.windows, b.windows, strict=True)]
+        assert all(m or np.array_equal(w, p) for m, w, p in zip(is_mirrored, c.windows, a.windows, strict=True))
+        assert is_mirrored[0] == is_mirrored[1] and is_mirrored[2] == is_mirrored[3]
+        seen += [is_mirrored[0], is_mirrored[2]]
+    assert 5 <= sum(seen) <= 19
+
+
+def test_augmentation_by_reenactment_changes_the_face_and_keeps_the_motion(source):
+    shapes = input_pipeline.face_shapes(source)
+    plain = list(batches(source, options=Augmentation(), normalization="pose_removed"))
+    worn = list(batches(source, options=Augmentation(reenact=1.0), normalization="pose_removed"))
+    targets = source.metadata()["target"]
+    for a, b in zip(plain, worn, strict=True):
+        assert np.array_equal(a.record, b.record)
+        for row, window, mask in zip(b.record.tolist(), b.windows, b.frame_mask, strict=True):
+            # Nearest face by mean shape: somebody else's.
+            gaps = {name: np.abs(window[mask].mean(0) - shape).mean() for name, shape in shapes.items()}
+            assert min(gaps, key=gaps.get) != targets[row]
+
+
+def test_face_shapes_are_those_of_the_targets(source):
+    shapes = input_pipeline.face_shapes(source)
+    assert sorted(shapes) == sorted(set(source.metadata()["target"].tolist()))
+    for row in range(len(source)):
+        record = source[row]
+        own = reenactment.face_shape(record["landmarks"], record["frame_mask"], record["image_size"], SET)
+        gaps = {name: np.abs(own - shape).mean() for name, shape in shapes.items()}
+        assert min(gaps, key=gaps.get) == record["target"]
+
+
+@pytest.mark.parametrize("normalization", normalize.names())
+@pytest.mark.parametrize("vertex", [26, 53, 100])  # an inner eye corner, the nose tip, any other
+def test_a_record_that_is_not_finite_is_refused_by_its_id(normalization, vertex):
+    for value in (np.nan, np.inf):
+        source = make_source(drivers=2, targets=1, clips=2, frames=8)
+        source.records[1]["landmarks"][3, vertex, 1] = value
+        with pytest.raises(DatasetError, match="P00--P00--1"):
+            list(batches(source, options=Augmentation(), normalization=normalization, num_steps=2))
+        with pytest.raises(DatasetError, match="P00--P00--1"):
+            list(windows_of(source, normalization=normalization))
+        with pytest.raises(DatasetError, match="P00--P00--1"):
+            input_pipeline.face_shapes(source)
+
+
+def test_a_track_that_overflows_in_normalisation_is_refused_by_its_id():
+    source = make_source(drivers=2, targets=1, clips=2, frames=8)
+    landmarks = source.records[0]["landmarks"]
+    landmarks[:] = 0
+    landmarks[:, 26, 0], landmarks[:, 100, 0] = 1e-19, 1e25  # eyes nearly at one place, another point far away
+    for read in (batches(source, options=Augmentation(), num_steps=2), windows_of(source)):
+        with np.errstate(over="ignore"), pytest.raises(DatasetError, match="P00--P00--0.*not finite"):
+            list(read)
+
+
+def test_an_unknown_picture_size_is_an_error_except_as_published():
+    source = make_source(drivers=2, targets=1, clips=2, frames=8)
+    for record in source.records:
+        record["image_size"] = np.zeros(2, np.int32)
+    with pytest.raises(ArrayRefused, match="image size is unknown"):
+        next(batches(source, options=Augmentation()))
+    assert next(batches(source, options=Augmentation(), normalization="published")).windows.any()
+
+
+def test_what_cannot_work_is_refused_at_the_start(source):
+    with pytest.raises(ConfigError, match=f"records hold landmark set {SET}; the configuration asks for ibug68"):
+        train_examples(
+            source, landmark_set="ibug68", normalization="published", spec=SPEC, options=Augmentation(),
+            drivers_per_batch=2, windows_per_driver=2, same_target=False, seed=0,
+        )  # fmt: skip
+    with pytest.raises(ConfigError, match="4 drivers"):
+        examples_of(source, p=5)
+    lonely = MemorySource([{**record, "target": "P00"} for record in source.records])
+    with pytest.raises(ConfigError, match="at least two faces"):
+        examples_of(lonely, options=Augmentation(reenact=0.5))
+    with pytest.raises(UnknownName, match="no_such"):
+        examples_of(source, normalization="no_such")
+
+
+# ----------------------------------------------------------------------------------------------------------- evaluation
+
+
+def windows_of(source, normalization="aspect_corrected", spec=SPEC, batch_size=5, **options):
+    return evaluation_batches(
+        source, landmark_set=SET, normalization=normalization, spec=spec, batch_size=batch_size, **options
+    )
+
+
+@pytest.mark.parametrize("spec", [WindowSpec(8, 4, 0.9), WindowSpec(8, 8), WindowSpec(5, 1, 1.0), WindowSpec(30, 1, 0.4, True)])
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_every_sliding_window_comes_once_and_in_order(source, spec, batch_size):
+    expected = []
+    for row in range(len(source)):
+        record = source[row]
+        track = normalize.get("aspect_corrected")(record["landmarks"], record["frame_mask"], record["image_size"], SET)
+        for start in windows.starts(record["frame_mask"], spec).tolist():
+            expected.append((row, start, *windows.cut(track, record["frame_mask"], start, spec.length)))
+    found = []
+    for batch in windows_of(source, spec=spec, batch_size=batch_size):
+        assert batch.windows.shape == (batch_size, spec.length, 109, 3) and batch.frame_mask.shape == (batch_size, spec.length)
+        filling = batch.record < 0
+        assert not batch.windows[filling].any() and not batch.frame_mask[filling].any()
+        assert (batch.record[filling] == -1).all() and filling.tolist() == sorted(filling.tolist())
+        found += list(zip(batch.record.tolist(), batch.start.tolist(), batch.windows, batch.frame_mask, strict=True))[
+            : (~filling).sum()
+        ]
+    assert [f[:2] for f in found] == [e[:2] for e in expected] and len(found) > 0
+    assert all(np.array_equal(f[2], e[2]) and np.array_equal(f[3], e[3]) for f, e in zip(found, expected, strict=True))
+
+
+def test_chosen_records_only(source):
+    chosen = np.array([5, 2, 11])
+    batch = next(windows_of(source, records=chosen, batch_size=32))
+    assert list(dict.fromkeys(batch.record[batch.record >= 0].tolist())) == [5, 2, 11]
+    assert list(windows_of(source, records=np.array([], int))) == []
+    assert list(windows_of(source, spec=WindowSpec(100, 1))) == []
+
+
+def pairs_of(source, transform, seed=0, **options):
+    plain = np.concatenate([b.windows for b in windows_of(source, **options)])
+    changed, masks, records, starts = (
+        np.concatenate(column) for column in zip(*windows_of(source, transform=transform, seed=seed, **options), strict=True)
+    )
+    return [(p, c, m) for p, c, m, r in zip(plain, changed, masks, records, strict=True) if r >= 0], (records, starts)
+
+
+def test_shuffling_keeps_the_valid_frames_and_changes_their_order(source):
+    pairs, _ = pairs_of(source, input_pipeline.CONTROLS["shuffled_frames"])
+    for plain, shuffled, mask in pairs:
+        assert sorted(f.tobytes() for f in plain[mask]) == sorted(f.tobytes() for f in shuffled[mask])
+        assert not shuffled[~mask].any()
+    assert np.mean([np.array_equal(p, s) for p, s, _ in pairs]) < 0.1
+
+
+def test_freezing_repeats_one_valid_frame(source):
+    pairs, _ = pairs_of(source, input_pipeline.CONTROLS["static_frame"])
+    chosen = collections.Counter()
+    for plain, frozen, mask in pairs:
+        kept = frozen[mask]
+        assert (kept == kept[0]).all() and not frozen[~mask].any() and frozen.dtype == np.float32
+        chosen[[np.array_equal(kept[0], frame) for frame in plain[mask]].index(True)] += 1
+    assert len(chosen) > 2
+    empty = np.zeros((4, 109, 3), np.float32), np.zeros(4, bool)
+    assert not input_pipeline.freeze_frame(*empty, np.random.default_rng(0))[0].any()
+
+
+@pytest.mark.parametrize("name", input_pipeline.CONTROLS)
+def test_a_control_follows_from_seed_record_and_start_alone(source, name):
+    transform = input_pipeline.CONTROLS[name]
+    one, _ = pairs_of(source, transform, batch_size=5)
+    two, _ = pairs_of(source, transform, batch_size=64)
+    part, (records, _) = pairs_of(source, transform, records=np.arange(8, 16))
+    other, _ = pairs_of(source, transform, seed=1)
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(one, two, strict=True))
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(one[-len(part) :], part, strict=True))
+    assert set(records.tolist()) - {-1} == set(range(8, 16))
+    assert not all(np.array_equal(a[1], b[1]) for a, b in zip(one, other, strict=True))
+
+
+# ---------------------------------------------------------------------------------------------------------- reenactment
+
+
+@pytest.fixture(scope="module")
+def originals():
+    """Own faces only; each track cut into two records."""
+    pieces = []
+    for record in make_source(drivers=5, targets=1, clips=2, frames=16, lost_frames=2).records:
+        for index, start in enumerate((0, 8)):
+            part = {name: record[name][start : start + 8] for name in ("landmarks", "frame_mask")}
+            pieces.append({**record, **part, "window_index": np.int32(index), "start_frame": np.int32(start)})
+    return MemorySource(pieces)
+
+
+def test_reenacted_table_and_records_agree(originals):
+    source = ReenactedSource(originals, targets=2, seed=0)
+    table = source.metadata()
+    assert len(source) == 3 * len(originals) and all(len(column) == len(source) for column in table.values())
+    assert set(table) == set(originals.metadata())
+    for row in range(len(source)):
+        record = source[row]
+        assert set(record) == set(originals[0])
+        for name in set(table) - {"num_frames", "num_valid"}:
+            assert np.array_equal(table[name][row], record[name]), name
+        assert table["num_frames"][row] == len(record["frame_mask"]) == len(record["landmarks"])
+        assert table["num_valid"][row] == record["frame_mask"].sum()
+        assert record["landmarks"].dtype == np.float32 and not record["landmarks"][~record["frame_mask"]].any()
+    assert table["image_size"].dtype == np.int32 and (table["image_size"] == 1).all()
+    assert set(table["generator"].tolist()) == {"LANDMARK"}
+
+
+def test_reenacted_videos_have_their_own_id_a_face_each_and_the_own_face_first(originals):
+    table = ReenactedSource(originals, targets=2, seed=0).metadata()
+    ids = table["video_id"]
+    changes = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
+    assert len(changes) == len(set(ids.tolist()))  # the records of a video side by side
+    by_clip = collections.defaultdict(list)
+    for row in changes:
+        assert table["window_index"][row : row + 2].tolist() == [0, 1]
+        by_clip[table["clip_id"][row]].append(row)
+    assert len(by_clip) == 10
+    worn = set()
+    for rows in by_clip.values():
+        targets, driver = table["target"][rows].tolist(), table["driver"][rows[0]]
+        assert len(set(targets)) == 3 and targets[0] == driver and driver not in targets[1:]
+        worn.add(tuple(targets))
+    assert len({targets[1:] for targets in worn}) > 3  # not everybody wears the same faces
+
+
+def test_reenacted_records_show_the_face_and_the_motion(originals):
+    source, shapes = ReenactedSource(originals, targets=2, seed=0), input_pipeline.face_shapes(originals)
+    base = {(r["clip_id"], int(r["window_index"])): r for r in originals.records}
+    for row in range(0, len(source), 5):
+        record = source[row]
+        original = base[record["clip_id"], int(record["window_index"])]
+        motion = normalize.get("motion_only")(original["landmarks"], original["frame_mask"], original["image_size"], SET)
+        expected = np.where(original["frame_mask"][:, None, None], motion + shapes[record["target"]], 0)
+        assert np.abs(record["landmarks"] - expected).max() < 1e-6
+
+
+def test_reenactment_follows_from_the_seed_and_the_video(originals):
+    one, two = ReenactedSource(originals, 2, seed=0).metadata(), ReenactedSource(originals, 2, seed=0).metadata()
+    other = ReenactedSource(originals, 2, seed=1).metadata()
+    assert np.array_equal(one["video_id"], two["video_id"])
+    assert not np.array_equal(one["video_id"], other["video_id"])
+    last_person_s = MemorySource(originals.records[:4] + originals.records[-4:] + originals.records[4:-4])
+    moved = ReenactedSource(last_person_s, 2, seed=0).metadata()
+    assert sorted(moved["video_id"].tolist()) == sorted(one["video_id"].tolist())
+
+
+def test_more_faces_than_people_are_refused(originals):
+    assert len(ReenactedSource(originals, 4)) == 5 * len(originals)
+    with pytest.raises(ConfigError, match="5 other faces needs 6 people; the split has 5"):
+        ReenactedSource(originals, 5)
+
+
+def test_reenacted_records_train(originals):
+    batch = next(batches(ReenactedSource(originals, 2), options=Augmentation()))
+    assert np.isfinite(batch.windows).all() and batch.frame_mask.any(axis=1).all()
