@@ -24,6 +24,7 @@ def get_config(reading: str = "raw") -> ConfigDict:
     config.data.landmark_set = "ibug68"
     config.sampler.drivers_per_batch = 16
     config.sampler.windows_per_driver = 4
+    config.sampler.leave_out_few = True  # some people of react68 have one recording
     config.optimizer.learning_rate = 3e-3
     config.loss.temperature = 0.05
     config.train.num_steps = 300

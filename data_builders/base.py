@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import auto as tqdm
 
 from data_builders import splits
@@ -155,7 +156,9 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             try:
                 source = pathlib.Path(dl_manager.manual_dir)
             except AssertionError as error:
-                raise DatasetError(f"{self.name}: no source folder; give --source. {error}") from error
+                raise DatasetError(
+                    f"{self.name}: no source folder; give --source (`tfds build`: --manual_dir). {error}"
+                ) from error
         if not source.is_dir():
             raise DatasetError(
                 f"{self.name}: source {source} is no folder. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
@@ -169,6 +172,9 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         return functools.partial(
             arrays.load_landmarks, path, self.landmark_set, root=root, max_frames=self.options.max_frames
         )
+
+    def _example_writer(self) -> tfds.core.ExampleWriter:
+        return _ReproducibleWriter(self.info.file_format)
 
     def _shard_iterators_per_split(self, dl_manager) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
         windows = list(self._plan(self._source(dl_manager)))
@@ -256,6 +262,17 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             )
         if not 0 <= self.options.failure_budget <= 1:
             raise DatasetError(f"failure budget {self.options.failure_budget}; wanted a share from 0 to 1")
+
+
+class _ReproducibleWriter(tfds.core.ExampleWriter):
+    """Writes equal records as equal bytes; protobuf's order of the fields changes from process to process."""
+
+    def write(self, path, examples):
+        return super().write(path, ((key, _in_order(example)) for key, example in examples))
+
+
+def _in_order(example: bytes) -> bytes:
+    return tf_example_pb2.Example.FromString(example).SerializeToString(deterministic=True)
 
 
 def check_plan(windows: Sequence[Window], expected_splits: Sequence[str], ledger: Ledger) -> None:

@@ -16,7 +16,7 @@ from fingerprint import embed, metrics_log, parallel, provenance, workdir
 from fingerprint.controls import baseline_scores, target_probe
 from fingerprint.data import datasets
 from fingerprint.data.input_pipeline import CONTROLS, RecordSource
-from fingerprint.errors import ArrayRefused, ConfigError, RatesError
+from fingerprint.errors import ArrayRefused, ConfigError, ProtocolError, RatesError
 from fingerprint.landmarks import normalize, topology, windows
 from fingerprint.reports import console, findings, report
 from fingerprint.validation import VideoTrials, make_trials, operating_points, same_corpus
@@ -82,7 +82,7 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
         score_file.write(out / "scores.csv", subject.trials, subject.videos, scores)
         table = score_file.read(out / "scores.csv")
         clock.lap("scoring")
-        rates = measure(config, table, points) + enrolment_rates(config, source, plain, points)
+        rates = measure(config, table, points) + further_rates(config, source, plain, points)
         clock.lap("error rates")
         controls = measure_controls(config, subject, source, scores, plain, altered) if config.evaluate.controls else []
         clock.lap("measuring controls")
@@ -127,17 +127,37 @@ def measure(config: ConfigDict, table: score_file.ScoreTable, points: dict[str, 
     )
 
 
-def enrolment_rates(config, source, plain, points) -> list[dict[str, Any]]:
-    """A row for every further number of enrolment clips; the score is the mean over the clips."""
+def further_rates(config, source, plain, points) -> list[dict[str, Any]]:
+    """A row for every further protocol and every further number of enrolment clips; one that the data cannot give says why."""
+    own = config.evaluate.protocol
+    variants = [(f"protocol_{name}", {"protocol": name}, f"Protocol {name}.") for name in config.evaluate.more_protocols]
+    variants += [
+        (f"enrolled_{clips}", {"enrolment_clips": clips}, f"Enrolled with {clips} clips, scores averaged.")
+        for clips in config.evaluate.more_enrolment_clips
+    ]
     rows = []
-    for clips in config.evaluate.more_enrolment_clips:
+    for condition, changes, description in variants:
         options = config.evaluate.copy_and_resolve_references()
-        options.enrolment_clips = clips
-        trials = VideoTrials(source, make_trials(options, seed=config.seed))
-        table = score_file.ScoreTable.from_trials(trials.trials, trials.videos["video_id"].tolist(), trials.scores(plain))
-        row = measure(config, table, points)[0]
-        rows.append(row | {"condition": f"enrolled_{clips}", "description": f"Enrolled with {clips} clips, scores averaged."})
+        options.update(changes)
+        if changes.get("protocol") == own:
+            continue
+        try:
+            trials = VideoTrials(source, make_trials(options, seed=config.seed))
+        except ProtocolError as error:
+            rows.append(_empty_row(condition, description, str(error)))
+            continue
+        ids = trials.videos["video_id"].tolist()
+        table = score_file.ScoreTable.from_trials(trials.trials, ids, trials.scores(plain))
+        rows.append(measure(config, table, points)[0] | {"condition": condition, "description": description})
     return rows
+
+
+def _empty_row(condition: str, description: str, reason: str) -> dict[str, Any]:
+    counts = dict.fromkeys(("identities", "videos", "mated", "non_mated"), 0)
+    return {
+        "condition": condition, "description": description, "reason": reason, **counts,
+        "fta": None, "fta_mated": None, "fta_non_mated": None, "warnings": [], "rates": {},
+    }  # fmt: skip
 
 
 def measure_controls(config, subject: VideoTrials, source, scores, plain, altered) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ class AnchorLoss(NamedTuple):
 
     def mean(self) -> Float[Array, ""]:
         """Mean over the anchors that count; 0 if none does."""
-        return jnp.sum(self.value) / jnp.maximum(jnp.sum(self.counts), 1)
+        return jnp.sum(self.value) / jnp.maximum(jnp.sum(self.counts, dtype=self.value.dtype), 1)
 
 
 def _pairs(driver: Int[Array, "batch"], example_mask: Bool[Array, "batch"]):
@@ -127,7 +127,7 @@ def supervised_contrastive(
     positives, negatives = _pairs(driver, example_mask)
     logits = embeddings @ embeddings.T / temperature
     log_sum = jax.nn.logsumexp(jnp.where(positives | negatives, logits, -jnp.inf), axis=1)
-    number = positives.sum(1)
+    number = positives.sum(1, dtype=logits.dtype)
     counts = number > 0
     log_sum = jnp.where(counts, log_sum, 0.0)
     mean_positive = jnp.sum(jnp.where(positives, logits, 0.0), axis=1) / jnp.maximum(number, 1)
@@ -155,7 +155,7 @@ def ntxent(
     log_negatives = jax.nn.logsumexp(jnp.where(negatives, logits, -jnp.inf), axis=1, keepdims=True)
     log_negatives = jnp.where(counts[:, None], log_negatives, 0.0)
     terms = jnp.where(positives, jnp.logaddexp(logits, log_negatives) - logits, 0.0)
-    value = terms.sum(1) / jnp.maximum(positives.sum(1), 1)
+    value = terms.sum(1) / jnp.maximum(positives.sum(1, dtype=logits.dtype), 1)
     return AnchorLoss(jnp.where(counts, value, 0.0), counts)
 
 

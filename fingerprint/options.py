@@ -31,6 +31,7 @@ def defaults() -> ConfigDict:
     config.sampler.drivers_per_batch = 16
     config.sampler.windows_per_driver = 4
     config.sampler.same_target = False  # pair drivers that share a face: same-target negatives
+    config.sampler.leave_out_few = False  # leave out drivers with fewer than 2 usable records instead of refusing the split
 
     config.augment = ConfigDict()
     config.augment.mirror = 0.0  # probability, for all windows of a driver in a batch
@@ -85,6 +86,7 @@ def defaults() -> ConfigDict:
     config.evaluate.pairs_csv = ""  # AVAPrintDB's evaluation_pairs_*.csv, with protocol=pairs_csv
     config.evaluate.enrolment_clips = 1
     config.evaluate.more_enrolment_clips = ()  # e.g. (3, 5, 10): a further row each
+    config.evaluate.more_protocols = ("driver_on_other_target",)  # a further row each
     config.evaluate.max_trials = 200000  # seeded sample beyond; 0: all
     config.evaluate.stride = 0  # of sliding windows; 0: the model's own
     config.evaluate.batch_size = 64  # windows at a time

@@ -175,6 +175,7 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         drivers_per_batch=config.sampler.drivers_per_batch,
         windows_per_driver=config.sampler.windows_per_driver,
         same_target=config.sampler.same_target,
+        leave_out_few=config.sampler.leave_out_few,
         seed=seed,
     )
     batch_size = examples.sampler.batch_size
@@ -221,6 +222,9 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         f"{'Resuming at' if first else 'Training from'} step {first} of {num_steps}: {len(source)} records, "
         f"{len(examples.sampler.names)} drivers, {batch_size} windows a step on {jax.device_count()} {jax.default_backend()} device(s)"
     )
+
+    if examples.sampler.left_out:
+        log.say(f"left out, fewer than 2 usable records each: {', '.join(examples.sampler.left_out)}")
 
     def save():
         document = {"run": description, "iterator": iterator.get_state(), "validation": validation.state()}

@@ -1,7 +1,8 @@
 """Unpack packed 68-point tracks (`PPxxx_gN.npz`) into the tree that `landmark_folder` builds from.
 
     python -m data_builders.landmark_folder.from_react68 --source ../shared/data/react68 --out tracks
-    python -m data_builders.build landmark_folder/react68 --source tracks --data_dir data
+    python -m data_builders.build landmark_folder/react68 --source tracks --data_dir data \\
+        --shares 0.54 0.17 0.29
 
 A packed file holds `landmarks_mm10_delta` int16 [V, 3, T], the differences in time of positions in tenths of
 a millimetre, and `confidence` [T] of the tracker. Rules: frames below a confidence of 0.8 (OpenFace's own

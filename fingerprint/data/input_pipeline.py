@@ -145,6 +145,7 @@ def train_examples(
     drivers_per_batch: int,
     windows_per_driver: int,
     same_target: bool,
+    leave_out_few: bool = False,
     seed: int,
 ) -> TrainExamples:
     """Check that the split can feed such batches, and return the loader of single examples."""
@@ -160,6 +161,7 @@ def train_examples(
         drivers_per_batch=drivers_per_batch,
         windows_per_driver=windows_per_driver,
         same_target=same_target,
+        leave_out_few=leave_out_few,
         seed=seed,
     )
     shapes = face_shapes(source) if options.reenact else {}

@@ -30,6 +30,7 @@ class DriverSampler:
         usable: records that hold at least one window.
         drivers_per_batch, windows_per_driver: P and K.
         same_target: ask for same-target negatives.
+        leave_out_few: leave out drivers with fewer than two usable records (`left_out` names them) instead of refusing the split.
         seed: fixes every batch.
 
     Raises:
@@ -45,8 +46,12 @@ class DriverSampler:
         drivers_per_batch: int,
         windows_per_driver: int,
         same_target: bool = False,
+        leave_out_few: bool = False,
         seed: int = 0,
     ):
+        found, count = np.unique(driver[usable], return_counts=True)
+        self.left_out = found[count < 2].tolist() if leave_out_few else []
+        usable = usable & ~np.isin(driver, self.left_out)
         self.names = sorted(set(driver[usable].tolist()))
         self.drivers_per_batch, self.windows_per_driver = drivers_per_batch, windows_per_driver
         self.same_target, self.seed = same_target, seed
@@ -66,7 +71,7 @@ class DriverSampler:
         if few:
             raise ConfigError(
                 f"{len(few)} drivers have fewer than 2 usable records (first: {few[0]!r}); a positive pair needs 2. Lower "
-                "data.window.length or data.window.min_valid, or leave these drivers out of the split"
+                "data.window.length or data.window.min_valid, or leave these drivers out with --config.sampler.leave_out_few=True"
             )
         self._wearers = {}
         for i, by_target in enumerate(self._records):

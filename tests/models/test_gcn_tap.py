@@ -1,6 +1,7 @@
 """GCN + TAP: what it must not depend on, and that both forms of it are one network."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -32,19 +33,33 @@ MASK = np.random.default_rng(1).random((BATCH, TIME)) < 0.8
 @pytest.fixture(scope="module")
 def params():
     """Random weights, biases too: they start at zero, where a bias in the wrong place would not show."""
-    fresh = network().init(jax.random.key(0), WINDOWS, MASK)["params"]
+    fresh = jax.jit(network().init)(jax.random.key(0), WINDOWS, MASK)["params"]
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda p: p + 0.3 * rng.normal(size=p.shape).astype(np.float32), fresh)
 
 
+@functools.cache
+def compiled(**options):
+    """Embedding and gradient of a random projection, compiled: op by op these tests would take minutes."""
+    model = network(**options)
+
+    def embed(params, windows, mask, train, index, key):
+        rngs = {"dropout": jax.random.key(key)} if train else None
+        return model.apply({"params": params}, windows, mask, train=train, example_index=index, rngs=rngs)
+
+    def projection(params, target, *rest):
+        return jnp.sum(embed(params, *rest).vector * target)
+
+    return jax.jit(embed, static_argnums=3), jax.jit(jax.grad(projection), static_argnums=4)
+
+
 def embed(params, windows=WINDOWS, mask=MASK, *, train=False, key=7, index=None, **options):
-    rngs = {"dropout": jax.random.key(key)} if train else None
-    return network(**options).apply({"params": params}, windows, mask, train=train, example_index=index, rngs=rngs)
+    return compiled(**options)[0](params, windows, mask, train, np.arange(len(windows)) if index is None else index, key)
 
 
-def gradient(params, windows=WINDOWS, mask=MASK, **options):
+def gradient(params, windows=WINDOWS, mask=MASK, *, train=False, **options):
     target = np.random.default_rng(2).normal(size=(len(windows), FEATURES)).astype(np.float32)
-    return jax.grad(lambda p: jnp.sum(embed(p, windows, mask, **options).vector * target))(params)
+    return compiled(**options)[1](params, target, windows, mask, train, np.arange(len(windows)), 7)
 
 
 def difference(one, two):
@@ -101,34 +116,34 @@ def test_unknown_options_list_the_known_ones(params):
 @pytest.mark.parametrize("landmark_set", ["avaprintdb109", "ibug68"])
 def test_jraph_and_dense_forms_are_one_network(params, landmark_set):
     windows = talking_heads(landmark_set=landmark_set)
-    dense, jraph = (embed(params, windows, landmark_set=landmark_set, form=form) for form in ("dense", "jraph"))
+    dense, jraph = (embed(params, windows, landmark_set=landmark_set, form=form) for form in FORMS)
     assert difference(dense, jraph) < 5e-6
-    one, two = (gradient(params, windows, landmark_set=landmark_set, form=form) for form in ("dense", "jraph"))
+
+
+def test_jraph_and_dense_forms_have_the_same_gradient(params):
+    one, two = (gradient(params, form=form) for form in FORMS)
     assert difference(one, two) < 2e-5 * size(one)
 
 
 @pytest.mark.parametrize("last_dropout", LAST_DROPOUT)
 def test_jraph_and_dense_forms_drop_the_same(params, last_dropout):
-    options = {"train": True, "dropout": 0.4, "last_dropout": last_dropout}
-    dense, jraph = (embed(params, form=form, **options) for form in ("dense", "jraph"))
+    options = {"train": True, "last_dropout": last_dropout}
+    dense, jraph = (embed(params, form=form, **options) for form in FORMS)
     assert difference(dense, jraph) < 5e-6
     assert difference(dense.vector, embed(params).vector) > 1e-2  # something was dropped
-    one, two = (gradient(params, form=form, **options) for form in ("dense", "jraph"))
+    one, two = (gradient(params, form=form, **options) for form in FORMS)
     assert difference(one, two) < 2e-5 * size(one)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("chunk", [1, 5, 8, 24, 100])
+@pytest.mark.parametrize(("chunk", "form"), [(1, "dense"), (5, "dense"), (8, "dense"), (24, "dense"), (100, "dense"), (5, "jraph")])
 def test_chunks_change_nothing(params, chunk, form):
     assert difference(embed(params, chunk=chunk, form=form), embed(params, form=form)) < 2e-6
 
 
 @pytest.mark.parametrize("last_dropout", LAST_DROPOUT)
-@pytest.mark.parametrize("chunk", [5, 8])
-def test_chunks_change_nothing_in_training(params, chunk, last_dropout):
+def test_chunks_change_nothing_in_training(params, last_dropout):
     options = {"train": True, "last_dropout": last_dropout}
-    assert difference(embed(params, chunk=chunk, **options), embed(params, **options)) < 2e-6
-    one, two = gradient(params, chunk=chunk, **options), gradient(params, **options)
+    one, two = gradient(params, chunk=5, **options), gradient(params, **options)
     assert difference(one, two) < 1e-5 * size(two)
 
 
@@ -191,13 +206,14 @@ def test_permuting_the_vertices_with_the_topology_changes_nothing(params, monkey
     points = topology.get("avaprintdb109")
     order = np.random.default_rng(3).permutation(109)
     place = np.argsort(order)
-    permuted = dataclasses.replace(points, name="permuted", edges=np.sort(place[points.edges], axis=1).astype(np.int32))
+    name = f"permuted for {form}"  # compiled once a name
+    permuted = dataclasses.replace(points, name=name, edges=np.sort(place[points.edges], axis=1).astype(np.int32))
     known = topology.get
-    monkeypatch.setattr(topology, "get", lambda name: permuted if name == "permuted" else known(name))
-    moved = embed(params, WINDOWS[:, :, order], landmark_set="permuted", form=form)
+    monkeypatch.setattr(topology, "get", lambda wanted: permuted if wanted == name else known(wanted))
+    moved = embed(params, WINDOWS[:, :, order], landmark_set=name, form=form)
     assert difference(moved, embed(params, form=form)) < 2e-6
     # And the graph is read: the same landmarks on the graph of other vertices are another embedding.
-    assert difference(embed(params, landmark_set="permuted", form=form).vector, embed(params, form=form).vector) > 1e-3
+    assert difference(embed(params, landmark_set=name, form=form).vector, embed(params, form=form).vector) > 1e-3
 
 
 # ---------------------------------------------------------------------------------------------------------------- dropout
@@ -212,19 +228,19 @@ def test_an_example_s_mask_is_its_own_in_any_batch_and_order(params, form, last_
     order = np.array([2, 0, 1])
     turned = embed(params, WINDOWS[order], MASK[order], index=index[order], **options)
     assert difference(turned.vector, whole.vector[order]) <= 2e-6
-    first_two = embed(params, WINDOWS[:2], MASK[:2], index=index[:2], **options)
-    assert difference(first_two.vector, whole.vector[:2]) <= 2e-6
     assert difference(embed(params, index=index + 1, **options).vector, whole.vector) > 1e-2
 
 
 def test_masks_change_with_the_step_and_only_in_training(params):
     assert difference(embed(params, train=True, key=1).vector, embed(params, train=True, key=2).vector) > 1e-2
     assert difference(embed(params, train=True, key=1).vector, embed(params, train=True, key=1).vector) == 0
-    assert difference(embed(params, train=True, dropout=0.0), embed(params)) == 0
-    assert difference(embed(params, train=True).vector, embed(params, train=True, index=np.arange(BATCH)).vector) == 0
+    assert difference(embed(params, train=True, dropout=0.0), embed(params)) < 1e-6
+    rngs = {"dropout": jax.random.key(7)}
+    default = network().apply({"params": params}, WINDOWS, MASK, train=True, rngs=rngs)
+    assert difference(default, embed(params, train=True)) < 2e-6  # the default positions are 0, 1, …
 
 
-def pooled_samples(params, last_dropout, count=3000, **options):
+def pooled_samples(params, last_dropout, count=2000, **options):
     """Embedding of one frame before it is scaled to unit length, under `count` masks."""
     windows = np.broadcast_to(WINDOWS[0, :1], (count, 1, 109, 3))
     _, captured = network(dropout=0.3, last_dropout=last_dropout, **options).apply(

@@ -1,0 +1,105 @@
+"""One training step with every loss, and a split embedded, on however many devices and processes there are.
+
+Run as a program by the fixtures of conftest.py: `python on_devices.py OUT.npz [COORDINATOR PROCESSES PROCESS_ID]`; the number of
+devices comes from XLA_FLAGS. Process 0 writes the results.
+"""
+
+import functools
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from sources import make_source
+
+from fingerprint import checkpoint, losses, parallel
+from fingerprint.embed import Embedder
+from fingerprint.landmarks.windows import WindowSpec
+from fingerprint.models.gcn_tap import GCNTAP
+from fingerprint.train import DeviceBatch, TrainState, train_step
+
+SET, BATCH, TIME = "ibug68", 16, 6
+MODEL = GCNTAP(landmark_set=SET, hidden=8, features=16, dropout=0.3)
+STOP_ASKED_BY = 0  # the process that was asked to stop
+
+
+def _keep_gradient(gradient, state, params):
+    return jax.tree.map(jnp.zeros_like, params), gradient
+
+
+# Puts the averaged gradient where it can be read as it is; read off an update of the parameters it would lose digits.
+CATCH = optax.GradientTransformation(lambda params: params, _keep_gradient)
+
+
+def global_batch():
+    rng = np.random.default_rng(0)
+    source = make_source(drivers=4, targets=1, clips=4, frames=TIME, landmark_set=SET)
+    windows = np.stack([record["landmarks"] - record["landmarks"].mean((0, 1)) for record in source.records])
+    mask = rng.random((BATCH, TIME)) < 0.8
+    return 8 * windows, mask, np.repeat(np.arange(4, dtype=np.int32), 4), np.arange(BATCH, dtype=np.int32)
+
+
+def steps(params) -> dict[str, np.ndarray]:
+    share = parallel.share_of(BATCH)
+    rows = [column[share] for column in global_batch()]
+    stop = np.full((jax.local_device_count(),), int(jax.process_index() == STOP_ASKED_BY), np.int32)
+    batch = parallel.shard(DeviceBatch(*rows, stop))
+    out = {}
+    for name in losses.names():
+        step = functools.partial(train_step, model=MODEL, optimizer=CATCH, loss=losses.get(name), seed=3)
+        zero = np.zeros((), np.int32)
+        state, metrics = parallel.map_step(step)(TrainState(zero, zero, params, CATCH.init(params)), batch)
+        out |= {f"{name} metric {key}": np.asarray(value) for key, value in metrics.items()}
+        out |= {f"{name} gradient {key}": value for key, value in checkpoint.flatten(state.opt_state).items()}
+        assert int(state.step) == 1 and int(state.skipped) == 0
+    return out
+
+
+def embedded(params) -> dict[str, np.ndarray]:
+    source = make_source(drivers=3, targets=1, clips=3, frames=15, landmark_set=SET, lost_frames=4)
+    embedder = Embedder(
+        MODEL, landmark_set=SET, normalization="aspect_corrected", spec=WindowSpec(TIME, 3, 0.6), batch_size=5
+    )
+    assert embedder.batch_size % jax.local_device_count() == 0
+    found = embedder.split(params, source)
+    return {f"embedded {name}": getattr(found, name) for name in ("vector", "attention", "record", "start")}
+
+
+def check_several_processes(params, folder: pathlib.Path) -> None:
+    """What only several processes can get wrong: shares, gathering, and files that one of them writes."""
+    me = jax.process_index()
+    assert parallel.is_main() == (me == 0) and parallel.describe()["processes"] == jax.process_count()
+    assert parallel.all_processes(np.array([me, me + 10])).tolist() == [0, 10, 1, 11]
+    with parallel.main_holds(lambda: (folder / "held").open("x")) as held:
+        assert (held is not None) == (me == 0)
+    store = checkpoint.CheckpointStore(folder / "checkpoints")
+    store.save(1, params, {"a": 1})
+    store.wait()
+    step, restored, document = store.restore(params)
+    assert (step, document) == (1, {"a": 1})
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(params), strict=True))
+    store.close()
+    if parallel.is_main():
+        checkpoint.publish_best(folder / "run", 5, params, {"step": 5})
+    parallel.barrier("published")
+    flat, _, _ = checkpoint.load_model(folder / "run")
+    assert set(flat) == set(checkpoint.flatten(params))
+
+
+def main(out: str, coordinator: str = "", processes: str = "1", process_id: str = "0") -> None:
+    parallel.initialize(coordinator, int(processes), int(process_id))
+    windows, mask, _, _ = global_batch()
+    params = jax.jit(MODEL.init)(jax.random.key(0), windows[:1], mask[:1])["params"]
+    params = jax.tree.map(np.asarray, params)
+    results = {"devices": np.array(jax.device_count())} | steps(params) | embedded(params)
+    if jax.process_count() > 1:
+        check_several_processes(params, pathlib.Path(out).parent)
+    if parallel.is_main():
+        np.savez(out, **results)
+    parallel.barrier("written")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,139 @@
+"""Evaluation of a released model on made-up people: what is counted, what is refused."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fingerprint import checkpoint, embed, evaluate, options, workdir
+from fingerprint.data import datasets
+from fingerprint.errors import ConfigError, ProtocolError
+from fingerprint.models import registry
+from fingerprint.verification import score_file
+from tests.sources import make_source
+
+NETWORK = {"name": "gcn_tap", "hidden": 8, "features": 16, "form": "auto", "chunk": -1}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    """An untrained network as a released model that has seen `stranger`."""
+    network = registry.build({**NETWORK, "landmark_set": "avaprintdb109"})
+    params = network.init(jax.random.key(0), jnp.zeros((1, 10, 109, 3)), jnp.ones((1, 10), bool))["params"]
+    document = {
+        "model": NETWORK,
+        "landmark_set": "avaprintdb109",
+        "normalization": "deviation",
+        "window": {"length": 10, "stride": 5},
+        "identities": [["made_up", "stranger"]],
+    }
+    return checkpoint.save_model(tmp_path_factory.mktemp("models") / "model", params, document)
+
+
+@pytest.fixture
+def config():
+    config = options.defaults()
+    config.evaluate.replicates = 20
+    config.evaluate.batch_size = 16
+    return config
+
+
+@pytest.fixture
+def people(monkeypatch):
+    """The splits that `datasets.open_split` gives, by name, to be changed by a test."""
+    splits = {
+        "test": make_source(drivers=4, targets=2, clips=3, frames=24, seed=1),
+        "validation": make_source(drivers=4, targets=2, clips=3, frames=24, seed=2),
+    }
+    for name, source in splits.items():
+        for record in source.records:
+            record["corpus"], record["generator"] = "made_up", "SIM"
+            for field in ("driver", "target", "video_id", "clip_id"):
+                record[field] = f"{name}-{record[field]}"
+    monkeypatch.setattr(datasets, "open_split", lambda config, split: splits[split])
+    return splits
+
+
+def report_of(directory) -> dict:
+    return json.loads((directory / "evaluation" / "report.json").read_text())
+
+
+def test_the_score_file_holds_what_the_definition_says(people, config, model_dir, tmp_path):
+    """Mean cosine over all pairs of windows, embedded one window at a time."""
+    evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    table = score_file.read(tmp_path / "evaluation" / "scores.csv")
+    released = embed.open_model(model_dir, batch_size=1)
+    windows = released.embedder.split(released.params, people["test"])
+    ids = people["test"].metadata()["video_id"]
+    by_video = {v: windows.vector[ids[windows.record] == v].astype(np.float64) for v in ids.tolist()}
+    videos = np.array(table.videos)
+    for trial in range(0, len(table), 7):
+        (reference,) = table.templates[table.template_index[trial]]
+        a, b = by_video[videos[reference]], by_video[videos[table.probe_index[trial]]]
+        assert table.scores[trial] == pytest.approx(float((a @ b.T).mean()), abs=1e-6)
+    assert report_of(tmp_path)["protocol"]["trials"] == len(table)
+
+
+def test_videos_without_a_window_are_failures_to_acquire(people, config, model_dir, tmp_path):
+    short, faceless = people["test"].records[0], people["test"].records[7]
+    short["landmarks"], short["frame_mask"] = short["landmarks"][:6], short["frame_mask"][:6]
+    faceless["frame_mask"] = np.zeros_like(faceless["frame_mask"])
+    evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    report = report_of(tmp_path)
+    assert report["acquisition"]["failed"] == 2
+    assert sorted(report["acquisition"]["reasons"].values()) == [1, 1]
+    assert report["rates"][0]["fta"] > 0
+    assert np.isnan(score_file.read(tmp_path / "evaluation" / "scores.csv").scores).any()
+
+
+def test_thresholds_come_from_the_development_split(people, config, model_dir, tmp_path):
+    evaluate.evaluate(config, str(tmp_path / "none"), str(model_dir))
+    assert report_of(tmp_path / "none")["thresholds"] == {}
+    config.evaluate.development_split = "validation"
+    evaluate.evaluate(config, str(tmp_path / "some"), str(model_dir))
+    thresholds = report_of(tmp_path / "some")["thresholds"]
+    assert thresholds["fmr=10%"]["validation_fmr"] <= 0.1 and thresholds["eer"]["test_fmr"] is not None
+    config.evaluate.development_split = "test"
+    with pytest.raises(ConfigError, match="identities are in the development and in the test split"):
+        evaluate.evaluate(config, str(tmp_path / "same"), str(model_dir))
+
+
+def test_somebody_the_model_was_trained_on_is_refused(people, config, model_dir, tmp_path):
+    for record in people["test"].records:
+        if record["driver"].endswith("P01"):
+            record["driver"] = "stranger"
+    with pytest.raises(ProtocolError, match="stranger"):
+        evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    assert not (tmp_path / "evaluation" / "report.json").exists()
+
+
+def test_the_same_name_in_another_corpus_is_another_person(people, config, model_dir, tmp_path):
+    for record in people["test"].records:
+        record["corpus"] = "elsewhere"
+        for field in ("driver", "target"):
+            record[field] = record[field].replace("test-P01", "stranger")
+    evaluate.evaluate(config, str(tmp_path), str(model_dir))
+
+
+def test_another_landmark_set_is_refused(people, config, model_dir, tmp_path):
+    people["test"] = make_source(landmark_set="ibug68")
+    with pytest.raises(ConfigError, match="ibug68"):
+        evaluate.evaluate(config, str(tmp_path), str(model_dir))
+
+
+def test_further_rows_and_their_reasons(people, config, model_dir, tmp_path):
+    config.evaluate.more_enrolment_clips = (2, 50)
+    evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    rows = {row["condition"]: row for row in report_of(tmp_path)["rates"]}
+    assert rows["protocol_driver_on_other_target"]["mated"] > 0
+    assert rows["enrolled_2"]["mated"] > 0
+    assert rows["enrolled_50"]["rates"] == {} and rows["enrolled_50"]["reason"]
+
+
+def test_asked_to_stop_it_writes_nothing(people, config, model_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(workdir.StopFlag, "__init__", lambda self: setattr(self, "is_set", True))
+    with pytest.raises(workdir.Stopped):
+        evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    assert not (tmp_path / "evaluation").exists()

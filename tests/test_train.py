@@ -1,0 +1,173 @@
+"""Every configuration trains; optimisers, schedules and the guard against values that are not finite."""
+
+import importlib.util
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fingerprint import checkpoint, metrics_log, options, train
+from fingerprint.data import datasets
+from fingerprint.errors import ConfigError, NonFinite
+from tests.sources import make_source
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+EXPERIMENTS = [
+    ("quickstart", "full"),
+    ("quickstart", "dynamics_only"),
+    ("avaprintdb_gcn", "cremad_huny"),
+    ("avaprintdb_gcn", "ravdess_gaga"),
+    ("gagavatar_gcn", None),
+    ("eval_only", None),
+    ("landmark_folder_gcn", "raw"),
+    ("landmark_folder_gcn", "motion_only"),
+    ("landmark_folder_gcn", "reenacted"),
+]
+
+
+def load_config(name: str, argument: str | None):
+    spec = importlib.util.spec_from_file_location(f"configs_{name}", CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config() if argument is None else module.get_config(argument)
+
+
+def shrink(config):
+    """Two steps of few short windows; everything else as configured."""
+    config.sampler.drivers_per_batch = 4
+    config.sampler.windows_per_driver = 2
+    config.data.window.length = 10
+    config.data.window.stride = 10
+    config.data.reenact_targets = min(config.data.reenact_targets, 1)
+    config.train.num_steps = 2
+    config.train.log_every = 1
+    config.train.eval_every = 2
+    config.checkpoint.every = 2
+    return config
+
+
+@pytest.fixture
+def in_memory(monkeypatch):
+    """`datasets.open_split` gives made-up people, different ones in each split."""
+
+    def give(landmark_set, damage=None):
+        def open_split(config, split):
+            source = make_source(drivers=5, targets=2, clips=2, frames=25, landmark_set=landmark_set, seed=len(split))
+            for record in source.records:
+                for name in ("driver", "target", "video_id", "clip_id"):
+                    record[name] = f"{split}-{record[name]}"
+            if damage is not None and split == "train":
+                damage(source)
+            if config.data.reenact_targets:
+                from fingerprint.data.input_pipeline import ReenactedSource
+
+                return ReenactedSource(source, config.data.reenact_targets, config.seed)
+            return source
+
+        monkeypatch.setattr(datasets, "open_split", open_split)
+
+    return give
+
+
+def test_every_config_file_is_listed():
+    assert {path.stem for path in CONFIGS.glob("*.py")} == {name for name, _ in EXPERIMENTS}
+
+
+@pytest.mark.parametrize(("name", "argument"), EXPERIMENTS)
+def test_every_config_trains_two_steps(name, argument, in_memory, tmp_path):
+    config = shrink(load_config(name, argument))
+    in_memory(config.data.landmark_set)
+    released = train.train(config, str(tmp_path))
+    rows = [row for row in metrics_log.read(tmp_path) if "loss" in row]
+    assert [row["step"] for row in rows] == [1, 2] and all(np.isfinite(row["loss"]) for row in rows)
+    assert all(row["anchors"] == 1.0 for row in rows)
+    _, document, _ = checkpoint.load_model(released)
+    assert document["normalization"] == config.data.normalization and document["thresholds"]
+    assert {f"train-P{i:02d}" for i in range(5)} <= {person for _, person in document["identities"]}
+
+
+@pytest.mark.parametrize(("name", "argument"), [("quickstart", "x"), ("avaprintdb_gcn", "cremad_x"), ("landmark_folder_gcn", "x")])
+def test_an_unknown_config_string_lists_the_known_ones(name, argument):
+    with pytest.raises(ValueError, match=r"known|wanted"):
+        load_config(name, argument)
+
+
+def poison(source):
+    """One driver's landmarks are so large that the loss is not finite."""
+    for record in source.records:
+        if record["driver"].endswith("P00"):
+            record["landmarks"] = np.where(record["frame_mask"][:, None, None], record["landmarks"] * np.float32(1e30), 0)
+            record["landmarks"][:, 0, 0] *= -1e8
+
+
+def poisoned_config():
+    config = shrink(options.defaults())
+    config.data.normalization = "published"
+    config.model.input_scale = 1e30
+    config.sampler.drivers_per_batch = 5
+    return config
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_videos(in_memory, tmp_path):
+    config = poisoned_config()
+    in_memory("avaprintdb109", poison)
+    with pytest.raises(NonFinite, match=r"at step 1; videos in the batch: \['train-P00"):
+        train.train(config, str(tmp_path))
+
+
+def test_skipped_steps_leave_the_parameters_alone_and_are_counted(in_memory, tmp_path):
+    config = poisoned_config()
+    config.train.nonfinite = "skip"
+    in_memory("avaprintdb109", poison)
+    train.train(config, str(tmp_path))
+    rows = metrics_log.read(tmp_path)
+    assert [row["skipped_nonfinite"] for row in rows if "skipped_nonfinite" in row] == [1, 1]
+    flat, _, _ = checkpoint.load_model(tmp_path)
+    model = train.registry.build({**config.model, "landmark_set": "avaprintdb109"})
+    fresh = checkpoint.flatten(train.init_state(model, train.make_optimizer(config.optimizer, 2)[0], np.zeros((10, 109, 3)), 0).params)
+    assert all(np.array_equal(flat[name], fresh[name]) for name in fresh)
+
+
+def test_a_split_that_shares_people_with_training_is_refused(in_memory, tmp_path, monkeypatch):
+    config = shrink(options.defaults())
+    config.data.validation_split = "train"
+    in_memory("avaprintdb109")
+    with pytest.raises(Exception, match="identit"):
+        train.train(config, str(tmp_path))
+
+
+def test_adam_decays_as_pytorch_does():
+    """Decay goes through the gradient: with a zero gradient the first step is the learning rate against the sign of the weight."""
+    config = options.defaults().optimizer
+    config.update({"name": "adam", "learning_rate": 0.1, "weight_decay": 0.01, "schedule": "constant", "clip_norm": 0.0})
+    optimizer, _ = train.make_optimizer(config, 10)
+    params = {"w": jnp.array([2.0, -3.0])}
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    np.testing.assert_allclose(updates["w"], [-0.1, 0.1], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("constant", {0: 1.0, 99: 1.0}), ("step", {0: 1.0, 49: 1.0, 51: 0.1}), ("cosine", {0: 1.0, 50: 0.5, 100: 0.0})],
+)
+def test_schedules(schedule, expected):
+    config = options.defaults().optimizer
+    config.update({"learning_rate": 1.0, "schedule": schedule, "schedule_step": 50})
+    _, rate = train.make_optimizer(config, 100)
+    assert {step: pytest.approx(float(rate(step)), abs=1e-6) for step in expected} == expected
+
+
+@pytest.mark.parametrize(("name", "value"), [("schedule", "linear"), ("name", "sgd")])
+def test_unknown_optimiser_options_are_refused(name, value):
+    config = options.defaults().optimizer
+    config[name] = value
+    with pytest.raises(ConfigError, match="known"):
+        train.make_optimizer(config, 10)
+
+
+def test_mean_cosine_is_one_when_all_embeddings_are_the_same():
+    same = jnp.tile(jnp.array([[0.6, 0.8]]), (5, 1))
+    assert float(train.mean_cosine(same)) == pytest.approx(1.0)
+    assert float(train.mean_cosine(jnp.eye(4))) == pytest.approx(0.0)
