@@ -8,7 +8,15 @@ import setuptools
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fingerprint" / "__init__.py").read_text()).group(1)
 
-TEST = ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "beartype>=0.18"]
+TEST = [
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "ruff>=0.6",
+    "nbclient>=0.10",
+    "nbformat>=5.10",
+    "ipykernel>=6.29",
+    "beartype>=0.18",
+]
 
 setuptools.setup(
     name="fingerprint",
@@ -46,8 +54,14 @@ setuptools.setup(
     extras_require={
         "tpu": ["jax[tpu]>=0.10"],
         "cuda": ["jax[cuda13]>=0.10"],
-        "tfds": ["tensorflow-cpu>=2.18"],
-        "beam": ["apache-beam>=2.60"],
+        "tfds": [  # TFDS' own command line and test case, which import more than TFDS requires
+            "tensorflow-cpu>=2.18; platform_machine == 'x86_64' or platform_machine == 'AMD64'",
+            "tensorflow>=2.18; platform_machine != 'x86_64' and platform_machine != 'AMD64'",
+            "apache-beam>=2.65",
+            "mlcroissant>=1.0.9",
+            "dill>=0.3.8",
+        ],
+        "beam": ["apache-beam>=2.65"],
         "benchmark": ["torch>=2.6", "torch-geometric>=2.6", "scikit-learn>=1.5"],
         "test": TEST,
     },

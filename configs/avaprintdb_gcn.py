@@ -1,17 +1,21 @@
-"""GCN + TAP on AVAPrintDB in its published setting (arXiv 2603.26934, benchmark/code/README.md), one corpus and one generator.
+"""GCN + TAP on AVAPrintDB in its published setting (arXiv 2603.26934, benchmark/code/README.md), one corpus and one
+generator.
 
 Data:    python -m data_builders.build avaprintdb/cremad_gaga --source AVAPRINTDB --data_dir data
 Command: python -m fingerprint.main --config=configs/avaprintdb_gcn.py:cremad_gaga --workdir=runs/cremad_gaga
 Pairs:   … --config.evaluate.protocol=pairs_csv --config.evaluate.pairs_csv=evaluation_pairs_CREMA-D_GAGA.csv
 Corpora: cremad, ravdess; generators: gaga, live, huny.
 
-As published: 70 random consecutive frames, 512 windows a step, Adam with 1e-2 and L2 decay 1e-5, learning rate x 0.1 after 100 epochs,
-300 epochs, patience 20, triplet margin 0.1 with one random triplet an anchor, dropout 0.3 on every output.
-Not as published, on purpose: the model is chosen on validation identities cut from DEV (published: on the training loss over all of DEV),
-and a step holds equally many windows of each driver. Epochs are counted in steps of 512 windows: 15 for CREMA-D, 4 for RAVDESS.
-Cost: 512 windows x 4,500 steps (CREMA-D); at the throughput in benchmarks/README.md, hours on 2 CPU cores and minutes on one GPU.
-Reaches: not measured here, the data set is not distributed with this repository. Published AUC of this network: CREMA-D 87.8 (GAGA), 90.8
-(LIVE), 82.6 (HUNY); RAVDESS 75.7, 76.5, 72.3.
+As published: 70 random consecutive frames, 512 windows a step, Adam with 1e-2 and L2 decay 1e-5, learning rate x 0.1
+after 100 epochs, 300 epochs, patience 20, triplet margin 0.1 with one random triplet an anchor, dropout 0.3 on every
+output.
+Not as published, on purpose: the model is chosen on validation identities cut from DEV (published: on the training loss
+over all of DEV), and a step holds equally many windows of each driver. Epochs are counted in steps of 512 windows: 15
+for CREMA-D, 4 for RAVDESS.
+Cost: 512 windows x 4,500 steps (CREMA-D); at the throughput in benchmarks/README.md, hours on 2 CPU cores and minutes
+on one GPU.
+Reaches: not measured here, the data set is not distributed with this repository. Published AUC of this network: CREMA-D
+87.8 (GAGA), 90.8 (LIVE), 82.6 (HUNY); RAVDESS 75.7, 76.5, 72.3.
 """
 
 from ml_collections import ConfigDict
@@ -26,7 +30,9 @@ def get_config(name: str = "cremad_gaga") -> ConfigDict:
     """The published setting for `<corpus>_<generator>`."""
     corpus, _, generator = name.partition("_")
     if corpus not in CORPORA or generator not in GENERATORS:
-        raise ValueError(f"unknown experiment {name!r}; wanted <corpus>_<generator> of {tuple(CORPORA)} and {GENERATORS}")
+        raise ValueError(
+            f"unknown experiment {name!r}; wanted <corpus>_<generator> of {tuple(CORPORA)} and {GENERATORS}"
+        )
     sizes = CORPORA[corpus]
     config = options.defaults()
     config.seed = 42

@@ -2,7 +2,8 @@
 
 Command: python -m fingerprint.main --mode=evaluate --config=configs/eval_only.py --workdir=runs/evaluation \\
              --config.evaluate.model=MODEL_OR_WORKDIR --config.data.dataset=NAME/CONFIG --config.data.data_dir=data
-Landmark set, normalization and windows are the model's own. A model without thresholds (an imported one) takes them from development
+Landmark set, normalization and windows are the model's own. A model without thresholds (an imported one) takes them
+from development
 identities: --config.evaluate.development_split=validation.
 Cost and result: those of the data set; 1,000 videos are embedded in seconds (benchmarks/README.md).
 """

@@ -1,11 +1,13 @@
 """GCN + TAP on the GAGAvatar benchmark, the setting of "Is It Really You?" (arXiv 2508.00748).
 
-Data:    python -m data_builders.build gagavatar_benchmark/gagavatar_ravdess_and_cremad --source GAGAvatar-Benchmark-db --data_dir data
+Data:    python -m data_builders.build gagavatar_benchmark/gagavatar_ravdess_and_cremad --source GAGAvatar-Benchmark-db
+    --data_dir data
 Command: python -m fingerprint.main --config=configs/gagavatar_gcn.py --workdir=runs/gagavatar
 
-The paper's numbers are not all public. Taken from its training script's defaults, which its README calls the paper's: windows of 50 frames,
-128 a step, Adam with 1e-4 and L2 decay 1e-5, x 0.1 after 100 epochs, 500 epochs, patience 20, triplet margin 1.0. Choices of ours: an epoch
-is 800 steps (about 100,000 windows), identities split as NVFAIR's lists, the model chosen on validation identities.
+The paper's numbers are not all public. Taken from its training script's defaults, which its README calls the paper's:
+windows of 50 frames, 128 a step, Adam with 1e-4 and L2 decay 1e-5, x 0.1 after 100 epochs, 500 epochs, patience 20,
+triplet margin 1.0. Choices of ours: an epoch is 800 steps (about 100,000 windows), identities split as NVFAIR's lists,
+the model chosen on validation identities.
 Cost: not measured here (the data set is given on request); at most 400,000 steps of 128 windows.
 Reaches: not measured here. Published AUC: CREMA-D 82.58, RAVDESS 69.92.
 """

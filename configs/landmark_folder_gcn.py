@@ -1,10 +1,12 @@
 """GCN + TAP on a data set made from any folder of landmark files, in one of three readings.
 
-Data:    python -m data_builders.build landmark_folder/react68 --source tracks --data_dir data   (data_builders/landmark_folder/README.md)
+Data:    python -m data_builders.build landmark_folder/react68 --source tracks --data_dir data --shares 0.54 0.17 0.29
+         (data_builders/landmark_folder/README.md says how to make `tracks`)
 Command: python -m fingerprint.main --config=configs/landmark_folder_gcn.py:raw --workdir=runs/react68_raw
-Readings: raw (as recorded: the face's shape and posture are seen), motion_only (every clip's own mean face removed after alignment),
-reenacted (every clip's motion put on its own and on four other faces, so that an impostor can wear the claimed face).
-The data set is landmark_folder/react68 with the 68 iBUG points unless --config.data.dataset and --config.data.landmark_set say otherwise.
+Readings: raw (as recorded: the face's shape and posture are seen), motion_only (every clip's own mean face removed
+after alignment), reenacted (every clip's motion put on its own and on four other faces, so that an impostor can wear
+the claimed face). The data set is landmark_folder/react68 with the 68 iBUG points unless --config.data.dataset and
+--config.data.landmark_set say otherwise.
 """
 
 from ml_collections import ConfigDict

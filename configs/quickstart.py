@@ -10,7 +10,8 @@ from fingerprint import options
 
 
 def get_config(regime: str = "full") -> ConfigDict:
-    """The quickstart on one regime of the simulator: `full`, or `dynamics_only`, where an order-blind model is at chance."""
+    """The quickstart on one regime of the simulator: `full`, or `dynamics_only`, where an order-blind model is at
+    chance."""
     if regime not in ("full", "dynamics_only"):
         raise ValueError(f"unknown regime {regime!r}; known: full, dynamics_only")
     config = options.defaults()

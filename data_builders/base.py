@@ -160,9 +160,7 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                     f"{self.name}: no source folder; give --source (`tfds build`: --manual_dir). {error}"
                 ) from error
         if not source.is_dir():
-            raise DatasetError(
-                f"{self.name}: source {source} is no folder. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-            )
+            raise DatasetError(f"{self.name}: source {source} is no folder. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
         return source
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -219,9 +217,7 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         failures.unlink(missing_ok=True)
         folder = pathlib.Path(self.data_path)
         self.ledger.write(folder / FAILURES_FILE)
-        (folder / records.BUILD_FILE).write_text(
-            json.dumps(self._build_file(), indent=1) + "\n", encoding="utf-8"
-        )
+        (folder / records.BUILD_FILE).write_text(json.dumps(self._build_file(), indent=1) + "\n", encoding="utf-8")
         records.write_digests(folder)
 
     def _check_outcome(self) -> None:
@@ -251,9 +247,7 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         default = Options()
         always = {"failure_budget", "max_frames"}
         given = {
-            f.name
-            for f in dataclasses.fields(Options)
-            if getattr(self.options, f.name) != getattr(default, f.name)
+            f.name for f in dataclasses.fields(Options) if getattr(self.options, f.name) != getattr(default, f.name)
         }
         if refused := given - self.OPTIONS - always:
             raise DatasetError(
@@ -281,11 +275,7 @@ def check_plan(windows: Sequence[Window], expected_splits: Sequence[str], ledger
     Raises:
         DatasetError: a key twice, an identity in two splits, or an expected split without a window.
     """
-    left_out = (
-        f" ({ledger.count('refused')} files refused, {ledger.count('excluded')} excluded)"
-        if ledger.rows
-        else ""
-    )
+    left_out = f" ({ledger.count('refused')} files refused, {ledger.count('excluded')} excluded)" if ledger.rows else ""
     keys = collections.Counter(window.key for window in windows)
     if twice := [key for key, count in keys.items() if count > 1]:
         files = [window.file for window in windows if window.key == twice[0]]
@@ -310,19 +300,12 @@ def as_record(window: Window, track: LoadedTrack, landmark_set: str) -> dict[str
         DatasetError: landmarks that are not finite or not those of the set; a fault of the builder.
     """
     vertices = topology.get(landmark_set).num_vertices
-    if (
-        track.landmarks.shape != (len(track.frame_mask), vertices, 3)
-        or not np.isfinite(track.landmarks).all()
-    ):
-        raise DatasetError(
-            f"{window.key}: landmarks {track.landmarks.shape} must be finite and (time, {vertices}, 3)"
-        )
+    if track.landmarks.shape != (len(track.frame_mask), vertices, 3) or not np.isfinite(track.landmarks).all():
+        raise DatasetError(f"{window.key}: landmarks {track.landmarks.shape} must be finite and (time, {vertices}, 3)")
     return {
         "landmarks": np.ascontiguousarray(track.landmarks, np.float32),
         "frame_mask": np.asarray(track.frame_mask, np.bool_),
-        "image_size": np.asarray(
-            track.image_size if window.image_size is None else window.image_size, np.int32
-        ),
+        "image_size": np.asarray(track.image_size if window.image_size is None else window.image_size, np.int32),
         "fps": np.float32(track.fps if window.fps is None else window.fps),
         "window_index": window.window_index,
         "start_frame": window.start_frame,

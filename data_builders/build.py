@@ -88,9 +88,7 @@ def build(dataset: str, data_dir: pathlib.Path, options, overwrite: bool = False
     if not overwrite:
         before, now = read_build_file(folder).get("options"), describe(options, builder.OPTIONS)
         if before != now:
-            raise DatasetError(
-                f"{folder} was built with options {before}, now {now}; --overwrite builds it anew"
-            )
+            raise DatasetError(f"{folder} was built with options {before}, now {now}; --overwrite builds it anew")
         print(f"already built: {folder} (--overwrite builds it anew)")
         return folder
     staging = pathlib.Path(tempfile.mkdtemp(prefix=".overwrite-", dir=data_dir))
@@ -154,9 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("dataset", nargs="?", help=f"NAME/CONFIG; NAME is one of {', '.join(BUILDERS)}")
     parser.add_argument("--data_dir", type=pathlib.Path, help="folder that holds the built data sets")
     parser.add_argument("--list", action="store_true", help="list the builders and their configs")
-    parser.add_argument(
-        "--verify", action="store_true", help="read and check everything of a data set that is built"
-    )
+    parser.add_argument("--verify", action="store_true", help="read and check everything of a data set that is built")
     parser.add_argument(
         "--overwrite", action="store_true", help="build anew; the old one goes when the new one is whole"
     )
@@ -183,15 +179,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--seed", type=int, help="of the split by shares (default 0)")
     group.add_argument("--metadata_csv", type=pathlib.Path, help="file with what the names do not say")
-    group.add_argument(
-        "--whole_dev", action="store_true", default=None, help="train on all development identities"
-    )
+    group.add_argument("--whole_dev", action="store_true", default=None, help="train on all development identities")
     group.add_argument(
         "--drop_first_frame", action="store_true", default=None, help="drop the first frame of every window"
     )
-    group.add_argument(
-        "--failure_budget", type=float, help="largest share of files that may be refused (default 0.01)"
-    )
+    group.add_argument("--failure_budget", type=float, help="largest share of files that may be refused (default 0.01)")
     group.add_argument("--max_frames", type=int, help="longest track accepted (default 200000)")
     return parser
 
@@ -199,14 +191,8 @@ def _parser() -> argparse.ArgumentParser:
 def _options(args: argparse.Namespace):
     from data_builders.base import Options
 
-    given = {
-        f.name: getattr(args, f.name)
-        for f in dataclasses.fields(Options)
-        if getattr(args, f.name) is not None
-    }
-    return Options(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    )
+    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(Options) if getattr(args, f.name) is not None}
+    return Options(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
 
 
 def _list() -> None:

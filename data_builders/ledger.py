@@ -40,9 +40,7 @@ class Ledger:
 
     def reasons(self, status: str) -> dict[str, int]:
         """Number of rows by reason, most frequent first."""
-        return dict(
-            collections.Counter(row.reason for row in self.rows if row.status == status).most_common()
-        )
+        return dict(collections.Counter(row.reason for row in self.rows if row.status == status).most_common())
 
     def write(self, path: pathlib.Path) -> None:
         """Write all rows as CSV; a data set without failures gets the header alone."""

@@ -26,9 +26,9 @@ AVAPRINTDB_TEST = _ids("01,02,17,18,19,20,21,22", "Actor_") | _ids(
     "C",
 )
 _AVAPRINTDB_ABSENT = _ids("1002,1008,1009,1019,1064,1076", "C")
-AVAPRINTDB_DEV = (
-    frozenset(f"Actor_{n:02d}" for n in range(1, 25)) | frozenset(f"C{n}" for n in range(1001, 1092))
-) - (AVAPRINTDB_TEST | _AVAPRINTDB_ABSENT)
+AVAPRINTDB_DEV = (frozenset(f"Actor_{n:02d}" for n in range(1, 25)) | frozenset(f"C{n}" for n in range(1001, 1092))) - (
+    AVAPRINTDB_TEST | _AVAPRINTDB_ABSENT
+)
 AVAPRINTDB_VALIDATION = _ids("03,13,23", "Actor_") | _ids(
     "1001,1010,1011,1016,1021,1024,1030,1032,1037,1040,1050,1053,1055,1057,1063,1069,1075,1086", "C"
 )
@@ -39,9 +39,9 @@ NVFAIR_TEST = _ids("19,20,21,22,23,24", "Actor_") | _ids(
     "1001,1003,1010,1026,1038,1041,1049,1056,1059,1061,1066,1068,1070,1078,1079,1085,1088,1090,1091"
 )
 NVFAIR_VALIDATION = _ids("17,18", "Actor_") | _ids("1004,1017,1028,1033,1058,1060,1063,1083,1084")
-NVFAIR_TRAIN = (
-    frozenset(f"Actor_{n:02d}" for n in range(1, 25)) | frozenset(str(n) for n in range(1001, 1092))
-) - (NVFAIR_TEST | NVFAIR_VALIDATION)
+NVFAIR_TRAIN = (frozenset(f"Actor_{n:02d}" for n in range(1, 25)) | frozenset(str(n) for n in range(1001, 1092))) - (
+    NVFAIR_TEST | NVFAIR_VALIDATION
+)
 
 
 def by_hash(
@@ -65,9 +65,7 @@ def by_hash(
     order = sorted(set(identities), key=lambda i: hashlib.sha256(f"{seed}:{i}".encode()).digest())
     used = [(name, share / sum(shares)) for name, share in zip(names, shares, strict=True) if share > 0]
     if len(order) < len(used):
-        raise DatasetError(
-            f"{len(order)} identities cannot fill {len(used)} splits ({', '.join(n for n, _ in used)})"
-        )
+        raise DatasetError(f"{len(order)} identities cannot fill {len(used)} splits ({', '.join(n for n, _ in used)})")
     counts = [max(1, round(share * len(order))) for _, share in used]
     while sum(counts) != len(order):
         # Rounding is repaired where it hurts least: at the largest split.

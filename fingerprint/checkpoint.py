@@ -1,8 +1,8 @@
 """Checkpoints and released models: the one file that says Orbax.
 
-Orbax writes whole steps or none. What it does not do is added here: a digest over every array, so that a flipped byte is found; an error
-that names the damaged step, with a fallback to the one before only when asked; and a comparison of names and shapes that says how a
-checkpoint differs from the model at hand.
+Orbax writes whole steps or none. What it does not do is added here: a digest over every array, so that a flipped byte
+is found; an error that names the damaged step, with a fallback to the one before only when asked; and a comparison of
+names and shapes that says how a checkpoint differs from the model at hand.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ class CheckpointStore:
         sealed = {"document": document, "digest": digest(flat, document)}
         try:
             self._manager.save(
-                step, args=ocp.args.Composite(state=ocp.args.StandardSave(flat), seal=ocp.args.JsonSave(sealed)), force=True
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardSave(flat), seal=ocp.args.JsonSave(sealed)),
+                force=True,
             )
         except (OSError, ValueError) as error:
             raise CheckpointError(f"saving step {step} in {self.directory} failed: {error}") from error
@@ -109,7 +111,8 @@ class CheckpointStore:
             fallback: go back to an older step where the newest is damaged.
 
         Raises:
-            CheckpointError: the newest step is damaged (and no fallback was asked for or none is whole), or is of another architecture.
+            CheckpointError: the newest step is damaged (and no fallback was asked for or none is whole), or is of
+            another architecture.
         """
         damaged = []
         for step in reversed(self.steps()):
@@ -123,9 +126,10 @@ class CheckpointStore:
                         "--config.checkpoint.fallback=True"
                     ) from error
                 continue
+            state = unflatten(flat, template, f"checkpoint step {step} in {self.directory}")
             for later in [s for s in self.steps() if s > step]:
                 self._manager.delete(later)
-            return step, unflatten(flat, template, f"checkpoint step {step} in {self.directory}"), document
+            return step, state, document
         if damaged:
             raise CheckpointError("no whole checkpoint is left: " + "; ".join(damaged))
         return None
@@ -160,20 +164,20 @@ class CheckpointStore:
 def save_model(directory: str | os.PathLike, params: PyTree, document: dict[str, Any]) -> Path:
     """Write a released model: weights, and `model.json` with all that embedding, scoring and deciding need.
 
-    `document` must hold `model` (the network's configuration), `landmark_set`, `normalization` and `window`; it may hold `thresholds`,
-    `calibration`, `provenance`. The directory must not exist: it appears whole or not at all.
+    `document` must hold `model` (the network's configuration), `landmark_set`, `normalization` and `window`; it may
+    hold `thresholds`, `calibration`, `provenance`. The directory must not exist: it appears whole or not at all.
     """
     directory = Path(directory).absolute()
     if directory.exists():
         raise CheckpointError(f"{directory} exists; a released model is never overwritten")
     flat = flatten(params)
+    sealed = json.dumps({"document": document, "digest": digest(flat, document)}, indent=1, sort_keys=True)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     with _alone() as checkpointer:
         checkpointer.save(temporary / _WEIGHTS, flat)
-    sealed = {"document": document, "digest": digest(flat, document)}
-    (temporary / _MODEL_FILE).write_text(json.dumps(sealed, indent=1, sort_keys=True), encoding="utf-8")
+    (temporary / _MODEL_FILE).write_text(sealed, encoding="utf-8")
     os.replace(temporary, directory)
     return directory
 
@@ -206,9 +210,13 @@ def resolve_model(path: str | os.PathLike) -> Path:
     if (directory / _MODEL_FILE).exists():
         return directory
     if (directory / _BEST_FILE).exists():
-        return directory / json.loads((directory / _BEST_FILE).read_text(encoding="utf-8"))["model"]
+        try:
+            return directory / json.loads((directory / _BEST_FILE).read_text(encoding="utf-8"))["model"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{directory / _BEST_FILE} is damaged: {_first_line(error)}") from error
     raise CheckpointError(
-        f"{directory} holds no model: wanted a released model (with {_MODEL_FILE}) or a run's working directory (with {_BEST_FILE})"
+        f"{directory} holds no model: wanted a released model (with {_MODEL_FILE}) or a run's working directory "
+        f"(with {_BEST_FILE})"
     )
 
 

@@ -26,8 +26,11 @@ def baseline_scores(
     }
 
 
-def mean_faces(source: RecordSource, num_videos: int, video_of_record: Int[np.ndarray, "record"]) -> Float[np.ndarray, "video feature"]:
-    """Mean face of every video, pose removed where the aspect ratio is known (else normalised as published); NaN without a face."""
+def mean_faces(
+    source: RecordSource, num_videos: int, video_of_record: Int[np.ndarray, "record"]
+) -> Float[np.ndarray, "video feature"]:
+    """Mean face of every video, pose removed where the aspect ratio is known (else normalised as published); NaN
+    without a face."""
     metadata = source.metadata()
     total, frames = None, np.zeros(num_videos)
     for row, video in enumerate(video_of_record.tolist()):
@@ -36,7 +39,9 @@ def mean_faces(source: RecordSource, num_videos: int, video_of_record: Int[np.nd
             continue
         record = source[row]
         name = "pose_removed" if min(record["image_size"]) > 0 else "published"
-        track = normalize.get(name)(record["landmarks"], record["frame_mask"], record["image_size"], record["landmark_set"])
+        track = normalize.get(name)(
+            record["landmarks"], record["frame_mask"], record["image_size"], record["landmark_set"]
+        )
         if total is None:
             total = np.zeros((num_videos, track[0].size))
         total[video] += normalize.mean_shape(track, record["frame_mask"]).reshape(-1) * valid
@@ -62,12 +67,12 @@ def target_probe(
 ) -> dict[str, Any]:
     """How well the face shown can be read from the embedding, by nearest class mean.
 
-    A video's target is guessed among the faces worn by other drivers; class means leave out every video of the same driver, so that
-    knowing the driver does not help. An invariant embedding is at chance.
+    A video's target is guessed among the faces worn by other drivers; class means leave out every video of the same
+    driver, so that knowing the driver does not help. An invariant embedding is at chance.
 
     Returns:
-        `balanced_accuracy` and `chance` (mean over targets, and mean of one over the number of candidates), `videos` guessed, and
-        `reading`; without numbers where no face is worn by two drivers.
+        `balanced_accuracy` and `chance` (mean over targets, and mean of one over the number of candidates), `videos`
+        guessed, and `reading`; without numbers where no face is worn by two drivers.
     """
     present = np.unique(video)
     position = np.full(len(videos["video_id"]), -1)
@@ -101,6 +106,10 @@ def target_probe(
     accuracy, chance = float(np.mean([np.mean(h) for h in guessed])), float(np.mean(chances))
     reading = (
         f"the face shown is guessed right for {accuracy:.1%} of videos (mean over faces), chance is {chance:.1%}: "
-        + ("the embedding carries the face shown" if accuracy > 2 * chance else "little of the face shown is left in the embedding")
+        + (
+            "the embedding carries the face shown"
+            if accuracy > 2 * chance
+            else "little of the face shown is left in the embedding"
+        )
     )
     return {"balanced_accuracy": accuracy, "chance": chance, "videos_guessed": len(chances), "reading": reading}

@@ -42,7 +42,8 @@ class WindowEmbeddings:
 
 
 class Embedder:
-    """A network, its parameters and what windows it wants; embeds splits in padded, masked batches of one shape, so jit compiles once.
+    """A network, its parameters and what windows it wants; embeds splits in padded, masked batches of one shape, so jit
+    compiles once.
 
     Args:
         model: network with the house's interface.
@@ -50,7 +51,9 @@ class Embedder:
         batch_size: windows at a time; raised to a multiple of this process's devices.
     """
 
-    def __init__(self, model: nn.Module, *, landmark_set: str, normalization: str, spec: WindowSpec, batch_size: int = 256):
+    def __init__(
+        self, model: nn.Module, *, landmark_set: str, normalization: str, spec: WindowSpec, batch_size: int = 256
+    ):
         count = jax.local_device_count()
         self.batch_size = -(-batch_size // count) * count
         self.landmark_set, self.normalization, self.spec = landmark_set, normalization, spec
@@ -59,7 +62,7 @@ class Embedder:
             windows, frame_mask = rows
             return model.apply({"params": params}, windows, frame_mask)
 
-        self._embed = parallel.map_rows(embed)
+        self._function, self._embed = embed, parallel.map_rows(embed)
 
     def split(
         self,
@@ -92,7 +95,9 @@ class Embedder:
         )
         columns: list[tuple[np.ndarray, ...]] = []
         in_flight = None
-        with tqdm(total=len(mine), unit="record", desc=label, disable=not (label and parallel.is_main()), leave=False) as bar:
+        with tqdm(
+            total=len(mine), unit="record", desc=label, disable=not (label and parallel.is_main()), leave=False
+        ) as bar:
             for batch in batches:
                 if stopped():
                     return None
@@ -107,7 +112,10 @@ class Embedder:
         if columns:
             vector, attention, record, start = (np.concatenate(c) for c in zip(*columns, strict=True))
         else:
-            vector, attention = np.zeros((0, self._dim(params)), np.float32), np.zeros((0, self.spec.length), np.float32)
+            vector, attention = (
+                np.zeros((0, self._dim(params)), np.float32),
+                np.zeros((0, self.spec.length), np.float32),
+            )
             record, start = np.zeros(0, np.int32), np.zeros(0, np.int32)
         vector, attention, record, start = _from_all_processes(vector, attention, record, start)
         return WindowEmbeddings(vector, attention, record, start, time.perf_counter() - began)
@@ -115,7 +123,7 @@ class Embedder:
     def _dim(self, params) -> int:
         shape = (self.batch_size, self.spec.length, topology.get(self.landmark_set).num_vertices, 3)
         rows = (jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct(shape[:2], bool))
-        return jax.eval_shape(self._embed, params, rows).vector.shape[1]
+        return jax.eval_shape(self._function, params, rows).vector.shape[1]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from fingerprint.data.input_pipeline import CONTROLS, RecordSource
 from fingerprint.errors import ArrayRefused, ConfigError, ProtocolError, RatesError
 from fingerprint.landmarks import normalize, topology, windows
 from fingerprint.reports import console, findings, report
+from fingerprint.reports.evaluation_report import EvaluationReport
 from fingerprint.validation import VideoTrials, make_trials, operating_points, same_corpus
 from fingerprint.verification import intervals, score_file
 from fingerprint.verification.calibration import LinearCalibration
@@ -26,12 +27,13 @@ from fingerprint.verification.error_rates import DetCurve
 from fingerprint.verification.rates_table import report_rates
 
 _DESCRIPTIONS = {
-    "shuffled_frames": "The valid frames of every window in random order: what is lost is what the model read from order.",
+    "shuffled_frames": "The valid frames of every window in random order: what is lost is what the model read from "
+    "order.",
     "static_frame": "One random frame of every window in place of all: what is left is read from single poses.",
     "static_shape": "No network: distance between the two videos' mean faces, pose removed.",
     "length_and_rate": "No network: distance between the two videos' lengths and frame rates.",
-    "target_probe": "Which face is shown, guessed from the embedding by the nearest mean embedding of that face in videos of "
-    "other drivers.",
+    "target_probe": "Which face is shown, guessed from the embedding by the nearest mean embedding of that face in "
+    "videos of other drivers.",
 }
 
 
@@ -74,7 +76,9 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
             development_source = open_for(released, config, split)
             development = VideoTrials(development_source, make_trials(config.evaluate, seed=config.seed))
             refuse_shared_identities(development, subject)
-            points = operating_points(development.scores(embed_all(development_source, split)), development.trials.mated)
+            points = operating_points(
+                development.scores(embed_all(development_source, split)), development.trials.mated
+            )
 
     if parallel.is_main():
         out.mkdir(parents=True, exist_ok=True)
@@ -128,9 +132,12 @@ def measure(config: ConfigDict, table: score_file.ScoreTable, points: dict[str, 
 
 
 def further_rates(config, source, plain, points) -> list[dict[str, Any]]:
-    """A row for every further protocol and every further number of enrolment clips; one that the data cannot give says why."""
+    """A row for every further protocol and every further number of enrolment clips; one that the data cannot give says
+    why."""
     own = config.evaluate.protocol
-    variants = [(f"protocol_{name}", {"protocol": name}, f"Protocol {name}.") for name in config.evaluate.more_protocols]
+    variants = [
+        (f"protocol_{name}", {"protocol": name}, f"Protocol {name}.") for name in config.evaluate.more_protocols
+    ]
     variants += [
         (f"enrolled_{clips}", {"enrolment_clips": clips}, f"Enrolled with {clips} clips, scores averaged.")
         for clips in config.evaluate.more_enrolment_clips
@@ -166,7 +173,10 @@ def measure_controls(config, subject: VideoTrials, source, scores, plain, altere
     candidates |= baseline_scores(source, subject.videos, subject.video_of_record, subject.trials)
     rows = [_control_row(config, name, subject, scores, other) for name, other in candidates.items()]
     video = subject.video_of_record[plain.record]
-    return [*rows, {"name": "target_probe", **target_probe(plain.vector, video, subject.videos)} | _text("target_probe")]
+    return [
+        *rows,
+        {"name": "target_probe", **target_probe(plain.vector, video, subject.videos)} | _text("target_probe"),
+    ]
 
 
 def _control_row(config, name: str, subject: VideoTrials, scores, other) -> dict[str, Any]:
@@ -190,7 +200,9 @@ def _text(name: str) -> dict[str, str]:
     return {"description": _DESCRIPTIONS[name]}
 
 
-def compose(config, released, source, subject, plain, table, rates, controls, points, clock, directory) -> report.EvaluationReport:
+def compose(
+    config, released, source, subject, plain, table, rates, controls, points, clock, directory
+) -> EvaluationReport:
     """Gather what the report shows."""
     metadata, videos, trials, document = source.metadata(), subject.videos, subject.trials, released.document
     spec = released.embedder.spec
@@ -198,7 +210,7 @@ def compose(config, released, source, subject, plain, table, rates, controls, po
     reasons = failure_reasons(videos, covered, spec)
     origin = provenance.collect(config.to_dict(), parallel.describe())
     means = video_means(plain.vector, subject.video_of_record[plain.record], len(covered))
-    return report.EvaluationReport(
+    return EvaluationReport(
         title=config.evaluate.title or f"{config.data.dataset}, {config.data.test_split}",
         headline=findings.compose_headline(rates, controls),
         provenance={**origin, "seed": config.seed, "durations": clock.laps},
@@ -253,7 +265,9 @@ def compose(config, released, source, subject, plain, table, rates, controls, po
         rates=rates,
         controls=controls,
         thresholds=_thresholds(points, rates),
-        training=metrics_log.read(directory) if released.directory.is_relative_to(pathlib.Path(directory).absolute()) else [],
+        training=metrics_log.read(directory)
+        if released.directory.is_relative_to(pathlib.Path(directory).absolute())
+        else [],
         warnings=sorted({w for row in rates for w in row["warnings"]}),
         scores=table.scores,
         mated=table.mated,
@@ -280,14 +294,18 @@ def failure_reasons(videos: dict[str, np.ndarray], covered: Bool[np.ndarray, "vi
     }
 
 
-def video_means(vector: Float[np.ndarray, "window dim"], video: np.ndarray, count: int) -> Float[np.ndarray, "video dim"]:
+def video_means(
+    vector: Float[np.ndarray, "window dim"], video: np.ndarray, count: int
+) -> Float[np.ndarray, "video dim"]:
     """Mean window embedding of every video; zeros where it has none."""
     total = np.zeros((count, vector.shape[1]))
     np.add.at(total, video, vector)
     return (total / np.maximum(np.bincount(video, minlength=count), 1)[:, None]).astype(np.float32)
 
 
-def attention_examples(source, subject: VideoTrials, plain, spec, landmark_set: str, most: int = 3) -> list[dict[str, Any]]:
+def attention_examples(
+    source, subject: VideoTrials, plain, spec, landmark_set: str, most: int = 3
+) -> list[dict[str, Any]]:
     """The first windows of a few drivers' videos with the weights of their frames."""
     points = topology.get(landmark_set)
     chosen: dict[str, int] = {}

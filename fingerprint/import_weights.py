@@ -1,13 +1,15 @@
 """Import the released AVAPrintDB graph weights: `python -m fingerprint.import_weights CHECKPOINT.pt --out MODEL_DIR`.
 
-A `.pt` file is a zip of raw tensors and a pickle that says how they fit together. The pickle is never executed: its instructions are read
-one by one, and only those that build dicts, tuples and tensor descriptions are understood; anything else is refused.
+A `.pt` file is a zip of raw tensors and a pickle that says how they fit together. The pickle is never executed: its
+instructions are read one by one, and only those that build dicts, tuples and tensor descriptions are understood;
+anything else is refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import pathlib
 import pickletools
 import sys
@@ -35,7 +37,8 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, Any]:
     """The object saved in a PyTorch `.pt` zip, with tensors as NumPy arrays, without executing its pickle.
 
     Raises:
-        CheckpointError: not such a file, truncated, larger than 1 GiB, or its pickle does anything but describe tensors in dicts.
+        CheckpointError: not such a file, truncated, larger than 1 GiB, or its pickle does anything but describe tensors
+        in dicts.
     """
     path = pathlib.Path(path)
     try:
@@ -52,9 +55,9 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, Any]:
             return _Assembler(path, lambda key: archive.read(f"{root}data/{key}")).run(archive.read(members[0]))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, IndexError, EOFError) as error:
-        if isinstance(error, FingerprintError):
-            raise
+    except FingerprintError:
+        raise
+    except Exception as error:  # a malformed file can fail anywhere in the reading of zip and pickle
         raise CheckpointError(f"{path} is no whole PyTorch zip checkpoint: {error}") from error
 
 
@@ -136,7 +139,9 @@ class _Assembler:
             case "BUILD":
                 stack.pop()  # attributes of a dict (PyTorch's `_metadata`): nothing we use
             case _:
-                raise CheckpointError(f"{self.path}: its pickle holds the instruction {name}, which describes no tensor")
+                raise CheckpointError(
+                    f"{self.path}: its pickle holds the instruction {name}, which describes no tensor"
+                )
 
     def pop_mark(self) -> list[Any]:
         items = []
@@ -163,12 +168,16 @@ class _Assembler:
                 needed = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
                 if min((offset, *size, *stride), default=0) < 0 or (0 not in size and needed > len(values)):
                     raise CheckpointError(f"{self.path}: a tensor reaches outside its storage")
+                if math.prod(size) > len(values):  # strides of zero can make a file of bytes a tensor of terabytes
+                    raise CheckpointError(f"{self.path}: a tensor of shape {tuple(size)} is larger than its storage")
                 strides = [s * values.itemsize for s in stride]
                 return np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False).copy()
         raise CheckpointError(f"{self.path}: its pickle calls {function}, which describes no tensor")
 
 
-def avaprintdb_params(state: dict[str, Any], landmark_set: str = "avaprintdb109") -> dict[str, dict[str, Float[np.ndarray, "..."]]]:
+def avaprintdb_params(
+    state: dict[str, Any], landmark_set: str = "avaprintdb109"
+) -> dict[str, dict[str, Float[np.ndarray, "..."]]]:
     """Flax parameters of GCN + TAP from AVAPrintDB's `model_state_dict`.
 
     Raises:
@@ -178,29 +187,38 @@ def avaprintdb_params(state: dict[str, Any], landmark_set: str = "avaprintdb109"
     found = set(state) - {"base_edge_index"}
     if found != wanted:
         raise CheckpointError(
-            f"not the graph network's weights: missing {sorted(wanted - found)}, extra {sorted(found - wanted)}"
+            f"not the graph network's weights: missing {sorted(wanted - found)}, extra {sorted(map(str, found - wanted))}"
         )
+    dimensions = {name: 2 if name.endswith("weight") else 1 for name in wanted}
+    for name, value in state.items():
+        if not isinstance(value, np.ndarray) or value.ndim != dimensions.get(name, 2):
+            raise CheckpointError(f"{name} is {getattr(value, 'shape', type(value).__name__)}, not a tensor of this network")
     if not all(np.isfinite(state[name]).all() for name in wanted):
         raise CheckpointError("a weight is not finite")
     edges = topology.get(landmark_set).edges
     if "base_edge_index" in state:
-        pairs = {tuple(sorted(p)) for p in np.asarray(state["base_edge_index"]).T.tolist()}
+        pairs = {tuple(sorted(p)) for p in state["base_edge_index"].T.tolist()}
         if pairs != {tuple(e) for e in edges.tolist()}:
             raise CheckpointError(f"the checkpoint's graph has {len(pairs)} edges that are not those of {landmark_set}")
     params = {
-        layer: {"kernel": state[f"{layer}.lin.weight"].T.astype(np.float32), "bias": state[f"{layer}.bias"].astype(np.float32)}
+        layer: {
+            "kernel": state[f"{layer}.lin.weight"].T.astype(np.float32),
+            "bias": state[f"{layer}.bias"].astype(np.float32),
+        }
         for layer in _LAYERS
     }
     sizes = [params[layer]["kernel"].shape for layer in _LAYERS]
     query = state["temporal_pool.query"].astype(np.float32)
     chained = sizes[0][1] == sizes[1][0] and sizes[1][1] == sizes[2][0] and query.shape == (sizes[2][1],)
     biases = all(params[layer]["bias"].shape == (params[layer]["kernel"].shape[1],) for layer in _LAYERS)
-    if not (chained and biases and sizes[0][1] == sizes[1][1]):
+    if not (chained and biases and sizes[0][0] == 3 and sizes[0][1] == sizes[1][1]):
         raise CheckpointError(f"layer shapes {sizes} and query {query.shape} do not follow one another")
     return {**params, "temporal_pool": {"query": query}}
 
 
-def import_avaprintdb(path: str | pathlib.Path, out: str | pathlib.Path, window: int = 70, stride: int = 35) -> pathlib.Path:
+def import_avaprintdb(
+    path: str | pathlib.Path, out: str | pathlib.Path, window: int = 70, stride: int = 35
+) -> pathlib.Path:
     """Turn a released AVAPrintDB graph checkpoint into a released-model directory."""
     from fingerprint import checkpoint
 
@@ -225,8 +243,7 @@ def import_avaprintdb(path: str | pathlib.Path, out: str | pathlib.Path, window:
         "provenance": {
             "imported_from": pathlib.Path(path).name,
             "sha256": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
-            "epoch": raw.get("epoch"),
-            "train_loss": raw.get("train_loss"),
+            **{name: raw[name] for name in ("epoch", "train_loss") if isinstance(raw.get(name), int | float)},
         },
     }
     return checkpoint.save_model(out, params, document)
@@ -238,7 +255,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", help="released AVAPrintDB graph checkpoint (.pt)")
     parser.add_argument("--out", required=True, help="released-model directory to write; must not exist")
     parser.add_argument("--window", type=int, default=70, help="frames in a window (70: as AVAPrintDB evaluates)")
-    parser.add_argument("--stride", type=int, default=35, help="frames between windows' starts (35: as AVAPrintDB evaluates)")
+    parser.add_argument(
+        "--stride", type=int, default=35, help="frames between windows' starts (35: as AVAPrintDB evaluates)"
+    )
     arguments = parser.parse_args(argv)
     try:
         print(import_avaprintdb(arguments.checkpoint, arguments.out, arguments.window, arguments.stride))

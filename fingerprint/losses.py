@@ -1,7 +1,8 @@
-"""Losses: pure functions of embeddings and labels, in Optax's style. Each returns one value an anchor, and which anchors count.
+"""Losses: pure functions of embeddings and labels, in Optax's style. Each returns one value an anchor, and which
+anchors count.
 
-All see the *global* batch: `parallel.gather` brings the other devices' embeddings before the loss is taken, so 1, 2 and 8 devices
-compute the same number.
+All see the *global* batch: `parallel.gather` brings the other devices' embeddings before the loss is taken, so 1, 2 and
+8 devices compute the same number.
 """
 
 from __future__ import annotations
@@ -39,11 +40,6 @@ def _pairs(driver: Int[Array, "batch"], example_mask: Bool[Array, "batch"]):
     return both & same & others, both & ~same
 
 
-def _squared_distances(x: Float[Array, "batch dim"]) -> Float[Array, "batch batch"]:
-    # Unit vectors: |x - y|^2 = 2 - 2 x.y; the floor keeps the square root's gradient finite at zero distance.
-    return jnp.maximum(2.0 - 2.0 * x @ x.T, 1e-12)
-
-
 def triplet_margin(
     anchor: Float[Array, "batch dim"],
     positive: Float[Array, "batch dim"],
@@ -53,8 +49,8 @@ def triplet_margin(
 ) -> Float[Array, "batch"]:
     """max(|a - p| - |a - n| + margin, 0) with the Euclidean distance, for given triplets.
 
-    Source: Schroff et al., FaceNet, arXiv 1503.03832, with distances instead of squares as in PyTorch's `TripletMarginLoss`, including
-    its 1e-6 added to each difference.
+    Source: Schroff et al., FaceNet, arXiv 1503.03832, with distances instead of squares as in PyTorch's
+    `TripletMarginLoss`, including its 1e-6 added to each difference.
     """
 
     def distance(x, y):
@@ -71,10 +67,11 @@ def triplet(
     *,
     margin: float = 1.0,
 ) -> AnchorLoss:
-    """Triplet margin loss with a random positive and a random negative driver's window for every anchor (the published setting).
+    """Triplet margin loss with a random positive and a random negative driver's window for every anchor (the published
+    setting).
 
-    Positive: another window of the same driver, uniformly. Negative: a uniformly random window of another driver; batches hold the
-    same number of windows of each driver, so this is a random other driver, then a random window.
+    Positive: another window of the same driver, uniformly. Negative: a uniformly random window of another driver;
+    batches hold the same number of windows of each driver, so this is a random other driver, then a random window.
     """
     positives, negatives = _pairs(driver, example_mask)
     key_p, key_n = jax.random.split(key)
@@ -103,12 +100,14 @@ def batch_hard(
     """
     del key
     positives, negatives = _pairs(driver, example_mask)
-    distance = jnp.sqrt(_squared_distances(embeddings))
-    hardest_positive = jnp.max(jnp.where(positives, distance, -jnp.inf), axis=1)
-    hardest_negative = jnp.min(jnp.where(negatives, distance, jnp.inf), axis=1)
+    # Chosen by cosine, measured by differences: of close vectors, 2 - 2 cosine keeps few digits and its root's gradient
+    # fewer.
+    cosine = embeddings @ embeddings.T
+    farthest = jnp.argmin(jnp.where(positives, cosine, jnp.inf), axis=1)
+    nearest = jnp.argmax(jnp.where(negatives, cosine, -jnp.inf), axis=1)
     counts = positives.any(1) & negatives.any(1)
-    gap = jnp.where(counts, hardest_positive, 0.0) - jnp.where(counts, hardest_negative, 0.0)
-    return AnchorLoss(jnp.where(counts, jnp.maximum(gap + margin, 0.0), 0.0), counts)
+    value = triplet_margin(embeddings, embeddings[farthest], embeddings[nearest], margin=margin)
+    return AnchorLoss(jnp.where(counts, value, 0.0), counts)
 
 
 def supervised_contrastive(
@@ -144,9 +143,9 @@ def ntxent(
 ) -> AnchorLoss:
     """-mean over positives p of log(exp(a.p / τ) / (exp(a.p / τ) + Σ_negatives exp(a.n / τ))).
 
-    The normalised temperature-scaled cross entropy with one positive a term: other positives of the anchor are left out of the
-    denominator. Source: Chen et al., SimCLR, arXiv 2002.05709, eq. 1, with several positives averaged. An anchor without a positive
-    does not count (`optax.losses.ntxent` returns NaN there).
+    The normalised temperature-scaled cross entropy with one positive a term: other positives of the anchor are left out
+    of the denominator. Source: Chen et al., SimCLR, arXiv 2002.05709, eq. 1, with several positives averaged. An anchor
+    without a positive does not count (`optax.losses.ntxent` returns NaN there).
     """
     del key
     positives, negatives = _pairs(driver, example_mask)

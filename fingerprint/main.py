@@ -9,10 +9,18 @@ from ml_collections import config_flags
 
 MODES = ("train_and_evaluate", "train", "evaluate")
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, e.g. configs/quickstart.py or configs/avaprintdb_gcn.py:cremad_gaga.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run: checkpoints, log, models, report. The same command resumes.")
-_MODE = flags.DEFINE_enum("mode", MODES[0], MODES, "What to do. `evaluate` takes --config.evaluate.model, or the workdir's best model.")
-_COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0 of several, or `auto` on a Cloud TPU slice.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment, e.g. configs/quickstart.py or configs/avaprintdb_gcn.py:cremad_gaga."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the run: checkpoints, log, models, report. The same command resumes."
+)
+_MODE = flags.DEFINE_enum(
+    "mode", MODES[0], MODES, "What to do. `evaluate` takes --config.evaluate.model, or the workdir's best model."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "host:port of process 0 of several, or `auto` on a Cloud TPU slice."
+)
 _PROCESSES = flags.DEFINE_integer("num_processes", 1, "Processes in all (with --coordinator=host:port).", lower_bound=1)
 _PROCESS = flags.DEFINE_integer("process_id", 0, "This process, from 0 (with --coordinator=host:port).", lower_bound=0)
 flags.mark_flags_as_required(["config", "workdir"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -41,7 +42,10 @@ class MetricsLog:
             return
         path = pathlib.Path(workdir) / _FILE
         kept = [row for row in read(workdir) if row["step"] <= resume_step]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        # Written aside and moved into place: a run killed here must not lose its log.
+        temporary = path.with_name(f".{_FILE}.tmp")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        os.replace(temporary, path)
         self._file = path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(pathlib.Path(workdir) / "tensorboard"), purge_step=resume_step + 1)
         self._bar = tqdm(total=num_steps, initial=resume_step, unit="step", dynamic_ncols=True, mininterval=1.0)

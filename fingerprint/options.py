@@ -16,7 +16,9 @@ def defaults() -> ConfigDict:
     config.data.test_split = "test"
     config.data.build = False  # build the data set first if it is absent (embedded ones only: others need --source)
     config.data.landmark_set = "avaprintdb109"  # must be what the records hold
-    config.data.normalization = "aspect_corrected"  # published | aspect_corrected | deviation | pose_removed | motion_only
+    config.data.normalization = (
+        "aspect_corrected"  # published | aspect_corrected | deviation | pose_removed | motion_only
+    )
     config.data.reenact_targets = 0  # re-render every video in landmark space onto the own and so many other faces
     config.data.window = ConfigDict()
     config.data.window.length = 70  # frames
@@ -31,7 +33,9 @@ def defaults() -> ConfigDict:
     config.sampler.drivers_per_batch = 16
     config.sampler.windows_per_driver = 4
     config.sampler.same_target = False  # pair drivers that share a face: same-target negatives
-    config.sampler.leave_out_few = False  # leave out drivers with fewer than 2 usable records instead of refusing the split
+    config.sampler.leave_out_few = (
+        False  # leave out drivers with fewer than 2 usable records instead of refusing the split
+    )
 
     config.augment = ConfigDict()
     config.augment.mirror = 0.0  # probability, for all windows of a driver in a batch

@@ -1,7 +1,7 @@
 """Devices and processes: the one file that says pmap.
 
-Parameters are replicated: every process holds a whole copy on each of its devices, and steps keep the copies equal. The batch is split:
-a process loads its part of the global batch, `shard` splits that over its devices.
+Parameters are replicated: every process holds a whole copy on each of its devices, and steps keep the copies equal. The
+batch is split: a process loads its part of the global batch, `shard` splits that over its devices.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def initialize(coordinator: str, num_processes: int, process_id: int) -> None:
     """Join the other processes of a run; does nothing for a single process.
 
     Args:
-        coordinator: `host:port` of process 0, or `auto` where the platform knows (Cloud TPU slices, SLURM); empty for one process.
+        coordinator: `host:port` of process 0, or `auto` where the platform knows (Cloud TPU slices, SLURM); empty for
+            one process.
         num_processes: processes in all; 0 with `auto`.
         process_id: this process, from 0.
     """
@@ -64,8 +65,8 @@ def share_of(total: int) -> slice:
     """
     if total % jax.device_count():
         raise ConfigError(
-            f"a global batch of {total} windows does not divide over {jax.device_count()} devices; choose drivers x windows "
-            f"per batch as a multiple of {jax.device_count()}"
+            f"a global batch of {total} windows does not divide over {jax.device_count()} devices; choose "
+            f"drivers x windows per batch as a multiple of {jax.device_count()}"
         )
     size = total // jax.process_count()
     return slice(jax.process_index() * size, (jax.process_index() + 1) * size)
@@ -78,7 +79,8 @@ def shard(batch: PyTree) -> PyTree:
 
 
 def map_step(step: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]) -> Callable:
-    """`step(state, batch) → (state, metrics)` over all devices: state replicated in and out, batch split, metrics replicated."""
+    """`step(state, batch) → (state, metrics)` over all devices: state replicated in and out, batch split, metrics
+    replicated."""
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
 
 
@@ -98,11 +100,23 @@ def total(x: Array) -> Array:
 
 
 def map_rows(function: Callable[[PyTree, PyTree], PyTree]) -> Callable[[PyTree, PyTree], PyTree]:
-    """jit `function(parameters, rows)` with the rows split over this process's devices; the row count must divide by them."""
+    """jit `function(parameters, rows)` with the rows split over this process's devices; the row count must divide by
+    them."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
     replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
-    return jax.jit(function, in_shardings=(replicated, split), out_shardings=split)
+    mapped = jax.jit(function, in_shardings=(replicated, split), out_shardings=split)
+
+    def run(parameters, rows):
+        # With several processes jit takes neither host arrays nor arrays that lie on other processes' devices too.
+        parameters = jax.device_put(jax.tree.map(_own_copy, parameters), replicated)
+        return mapped(parameters, jax.device_put(rows, split))
+
+    return run
+
+
+def _own_copy(x):
+    return x.addressable_data(0) if isinstance(x, jax.Array) and not x.is_fully_addressable else x
 
 
 def all_processes(rows: np.ndarray) -> np.ndarray:

@@ -26,7 +26,8 @@ from fingerprint.validation import Validation
 
 # What may differ between a run and its continuation without changing the sequence of batches and losses.
 _FREE = (
-    "evaluate", "checkpoint", "train.log_every", "data.data_dir", "data.build", "data.threads", "data.prefetch", "data.workers",
+    "evaluate", "checkpoint", "train.log_every",
+    "data.data_dir", "data.build", "data.threads", "data.prefetch", "data.workers",
 )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ class DeviceBatch(NamedTuple):
     stop: Int[Array, "1"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- the step
+# ---------------------------------------------------------------------------------------------------- the step
 
 
 def train_step(
@@ -65,7 +66,8 @@ def train_step(
     loss: losses.Loss,
     seed: int,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """One step on one of the devices: embed the own rows, gather everybody's embeddings, take the global loss, average gradients."""
+    """One step on one of the devices: embed the own rows, gather everybody's embeddings, take the global loss, average
+    gradients."""
     key_dropout, key_loss = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
 
     def global_loss(params):
@@ -106,7 +108,8 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
     """Optimiser and learning-rate schedule.
 
     `adam` adds weight decay to the gradient, as PyTorch's Adam does; `adamw` decouples it.
-    Schedules: `constant`, `cosine` (to zero), `step` (times `schedule_factor` after `schedule_step`); each after `warmup_steps`.
+    Schedules: `constant`, `cosine` (to zero), `step` (times `schedule_factor` after `schedule_step`); each after
+    `warmup_steps`.
     """
     peak = config.learning_rate
     match config.schedule:
@@ -146,7 +149,7 @@ def init_state(model: nn.Module, optimizer: optax.GradientTransformation, exampl
     return TrainState(zero, zero, params, optimizer.init(params))
 
 
-# ---------------------------------------------------------------------------------------------------------------- the run
+# ---------------------------------------------------------------------------------------------------- the run
 
 
 def train(config: ConfigDict, directory: str) -> pathlib.Path:
@@ -202,7 +205,9 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         spec=spec,
         batch_size=config.evaluate.batch_size,
     )
-    validation = Validation(config, embedder, datasets.open_split(config, config.data.validation_split), source.metadata())
+    validation = Validation(
+        config, embedder, datasets.open_split(config, config.data.validation_split), source.metadata()
+    )
 
     # Resume where the last run of this directory was saved.
     store = checkpoint.CheckpointStore(pathlib.Path(directory) / "checkpoints", keep=config.checkpoint.keep)
@@ -220,7 +225,8 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         (pathlib.Path(directory) / "config.json").write_text(config.to_json_best_effort(indent=1), encoding="utf-8")
     log.say(
         f"{'Resuming at' if first else 'Training from'} step {first} of {num_steps}: {len(source)} records, "
-        f"{len(examples.sampler.names)} drivers, {batch_size} windows a step on {jax.device_count()} {jax.default_backend()} device(s)"
+        f"{len(examples.sampler.names)} drivers, {batch_size} windows a step on {jax.device_count()} "
+        f"{jax.default_backend()} device(s)"
     )
 
     if examples.sampler.left_out:
@@ -239,7 +245,9 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
             if validation.exhausted:
                 break
             batch = next(iterator)
-            device_batch = DeviceBatch(batch.windows, batch.frame_mask, batch.driver, batch.example_index, _stop_rows(flag))
+            device_batch = DeviceBatch(
+                batch.windows, batch.frame_mask, batch.driver, batch.example_index, _stop_rows(flag)
+            )
             state, metrics = step_on_devices(state, parallel.shard(device_batch))
             asked = unread is not None and read_metrics(*unread, config, examples, schedule, log, clock)
             unread = (step, metrics, batch.record)
@@ -259,7 +267,9 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
             if asked:
                 store.close()
                 log.close()
-                raise workdir.Stopped(f"stopped after step {done}, saved in {store.directory}; the same command resumes")
+                raise workdir.Stopped(
+                    f"stopped after step {done}, saved in {store.directory}; the same command resumes"
+                )
     store.close()
     log.close()
     parallel.barrier("end of training")
@@ -276,7 +286,10 @@ def read_metrics(step: int, metrics: dict, record: np.ndarray, config, examples,
     stop, finite = values.pop("stop"), values.pop("finite")
     if not finite:
         ids = sorted(set(examples.source.metadata()["video_id"][record].tolist()))
-        message = f"loss {values['loss']} with gradient norm {values['gradient_norm']} at step {step + 1}; videos in the batch: {ids}"
+        message = (
+            f"loss {values['loss']} with gradient norm {values['gradient_norm']} at step {step + 1}; "
+            f"videos in the batch: {ids}"
+        )
         if config.train.nonfinite == "stop":
             raise NonFinite(message + ". To leave such steps out pass --config.train.nonfinite=skip")
         log.say("skipped: " + message)
@@ -305,7 +318,9 @@ def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], directory: s
         if found.get(name) != wanted.get(name)
     ]
     if differing:
-        raise ConfigError(f"{directory} holds another run ({'; '.join(differing)}); choose another --workdir or undo the change")
+        raise ConfigError(
+            f"{directory} holds another run ({'; '.join(differing)}); choose another --workdir or undo the change"
+        )
 
 
 def _leaves(tree: dict, prefix: str = ""):

@@ -28,7 +28,12 @@ class VideoTrials:
         videos: one row a video. trials: who is compared with whom.
     """
 
-    def __init__(self, source: RecordSource, trial_list: Callable[[dict[str, np.ndarray]], TrialList], foreign: Iterable[str] = ()):
+    def __init__(
+        self,
+        source: RecordSource,
+        trial_list: Callable[[dict[str, np.ndarray]], TrialList],
+        foreign: Iterable[str] = (),
+    ):
         metadata = source.metadata()
         _, first, self.video_of_record = np.unique(metadata["video_id"], return_index=True, return_inverse=True)
         self.videos = {name: column[first] for name, column in metadata.items()}
@@ -71,7 +76,10 @@ def operating_points(scores: Float[np.ndarray, "trial"], mated: Bool[np.ndarray,
 def identities(metadata: dict[str, np.ndarray]) -> list[list[str]]:
     """Everybody who drives or shows a face, as sorted [corpus, name] pairs."""
     corpus = metadata["corpus"].tolist()
-    return [list(p) for p in sorted({*zip(corpus, metadata["driver"].tolist()), *zip(corpus, metadata["target"].tolist())})]
+    people = {
+        (c, name) for role in ("driver", "target") for c, name in zip(corpus, metadata[role].tolist(), strict=True)
+    }
+    return [list(person) for person in sorted(people)]
 
 
 def same_corpus(people: Iterable[Sequence[str]], metadata: dict[str, np.ndarray]) -> set[str]:
@@ -152,7 +160,8 @@ class Validation:
         best = f"best: step {self._best['step']}"
         text = f"step {step}: validation EER {row['validation/eer']:.3f}, AUC {row['validation/auc']:.3f} ({best})"
         if row["validation/mean_cosine"] > _COLLAPSED:
-            text += f"; WARNING: embeddings have collapsed (mean cosine {row['validation/mean_cosine']:.4f} between windows)"
+            cosine = row["validation/mean_cosine"]
+            text += f"; WARNING: embeddings have collapsed (mean cosine {cosine:.4f} between windows)"
         return text
 
     def _document(self, step, scores, mated, row, origin) -> dict[str, Any]:
@@ -161,7 +170,12 @@ class Validation:
             "model": self._config.model.to_dict(),
             "landmark_set": data.landmark_set,
             "normalization": data.normalization,
-            "window": {"length": spec.length, "stride": spec.stride, "min_valid": spec.min_valid, "pad_short": spec.pad_short},
+            "window": {
+                "length": spec.length,
+                "stride": spec.stride,
+                "min_valid": spec.min_valid,
+                "pad_short": spec.pad_short,
+            },
             "step": step,
             "validation": {
                 **row,

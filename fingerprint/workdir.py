@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from fingerprint.errors import WorkdirLocked
 
-# The exit code of a run that was asked to stop (SIGTERM, SIGINT), saved its state and can be resumed: EX_TEMPFAIL of sysexits.h.
+# The exit code of a run that was asked to stop (SIGTERM, SIGINT), saved its state and can be resumed: EX_TEMPFAIL of
+# sysexits.h.
 EXIT_STOPPED = 75
 
 
@@ -34,7 +35,8 @@ def locked(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
         except BlockingIOError as error:
             file.seek(0)
             raise WorkdirLocked(
-                f"{path} is in use by process {file.read().strip() or 'unknown'}; wait for it or choose another --workdir"
+                f"{path} is in use by process {file.read().strip() or 'unknown'}; "
+                "wait for it or choose another --workdir"
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))

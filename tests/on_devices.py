@@ -36,25 +36,28 @@ CATCH = optax.GradientTransformation(lambda params: params, _keep_gradient)
 def global_batch():
     rng = np.random.default_rng(0)
     source = make_source(drivers=4, targets=1, clips=4, frames=TIME, landmark_set=SET)
-    windows = np.stack([record["landmarks"] - record["landmarks"].mean((0, 1)) for record in source.records])
+    windows = np.stack([record["landmarks"] for record in source.records])
     mask = rng.random((BATCH, TIME)) < 0.8
-    return 8 * windows, mask, np.repeat(np.arange(4, dtype=np.int32), 4), np.arange(BATCH, dtype=np.int32)
+    return 100 * (windows - windows.mean((0, 1))), mask, np.repeat(np.arange(4, dtype=np.int32), 4), np.arange(BATCH, dtype=np.int32)
 
 
-def steps(params) -> dict[str, np.ndarray]:
+def steps(params):
+    """Metrics and gradients by loss, and the parameters as a step leaves them: on all devices of all processes."""
     share = parallel.share_of(BATCH)
     rows = [column[share] for column in global_batch()]
     stop = np.full((jax.local_device_count(),), int(jax.process_index() == STOP_ASKED_BY), np.int32)
     batch = parallel.shard(DeviceBatch(*rows, stop))
-    out = {}
-    for name in losses.names():
-        step = functools.partial(train_step, model=MODEL, optimizer=CATCH, loss=losses.get(name), seed=3)
-        zero = np.zeros((), np.int32)
-        state, metrics = parallel.map_step(step)(TrainState(zero, zero, params, CATCH.init(params)), batch)
-        out |= {f"{name} metric {key}": np.asarray(value) for key, value in metrics.items()}
-        out |= {f"{name} gradient {key}": value for key, value in checkpoint.flatten(state.opt_state).items()}
-        assert int(state.step) == 1 and int(state.skipped) == 0
-    return out
+
+    def every_loss(state, batch):
+        step = functools.partial(train_step, model=MODEL, optimizer=CATCH, seed=3)
+        results = {name: step(state, batch, loss=losses.get(name)) for name in losses.names()}
+        return {name: new for name, (new, _) in results.items()}, {name: metrics for name, (_, metrics) in results.items()}
+
+    zero = np.zeros((), np.int32)
+    states, metrics = parallel.map_step(every_loss)(TrainState(zero, zero, params, CATCH.init(params)), batch)
+    assert all(int(state.step) == 1 and int(state.skipped) == 0 for state in states.values())
+    gradients = {name: state.opt_state for name, state in states.items()}
+    return checkpoint.flatten({"metric": metrics, "gradient": gradients}), states["triplet"].params
 
 
 def embedded(params) -> dict[str, np.ndarray]:
@@ -64,7 +67,7 @@ def embedded(params) -> dict[str, np.ndarray]:
     )
     assert embedder.batch_size % jax.local_device_count() == 0
     found = embedder.split(params, source)
-    return {f"embedded {name}": getattr(found, name) for name in ("vector", "attention", "record", "start")}
+    return {f"embedded/{name}": getattr(found, name) for name in ("vector", "attention", "record", "start")}
 
 
 def check_several_processes(params, folder: pathlib.Path) -> None:
@@ -93,11 +96,12 @@ def main(out: str, coordinator: str = "", processes: str = "1", process_id: str 
     windows, mask, _, _ = global_batch()
     params = jax.jit(MODEL.init)(jax.random.key(0), windows[:1], mask[:1])["params"]
     params = jax.tree.map(np.asarray, params)
-    results = {"devices": np.array(jax.device_count())} | steps(params) | embedded(params)
+    results, unchanged = steps(params)
+    results |= embedded(unchanged)
     if jax.process_count() > 1:
-        check_several_processes(params, pathlib.Path(out).parent)
+        check_several_processes(unchanged, pathlib.Path(out).parent)
     if parallel.is_main():
-        np.savez(out, **results)
+        np.savez(out, devices=jax.device_count(), **results)
     parallel.barrier("written")
 
 

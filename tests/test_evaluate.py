@@ -44,7 +44,7 @@ def config():
 def people(monkeypatch):
     """The splits that `datasets.open_split` gives, by name, to be changed by a test."""
     splits = {
-        "test": make_source(drivers=4, targets=2, clips=3, frames=24, seed=1),
+        "test": make_source(drivers=4, targets=3, clips=3, frames=24, seed=1),
         "validation": make_source(drivers=4, targets=2, clips=3, frames=24, seed=2),
     }
     for name, source in splits.items():

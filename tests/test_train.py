@@ -52,14 +52,12 @@ def shrink(config):
 def in_memory(monkeypatch):
     """`datasets.open_split` gives made-up people, different ones in each split."""
 
-    def give(landmark_set, damage=None):
+    def give(landmark_set):
         def open_split(config, split):
             source = make_source(drivers=5, targets=2, clips=2, frames=25, landmark_set=landmark_set, seed=len(split))
             for record in source.records:
                 for name in ("driver", "target", "video_id", "clip_id"):
                     record[name] = f"{split}-{record[name]}"
-            if damage is not None and split == "train":
-                damage(source)
             if config.data.reenact_targets:
                 from fingerprint.data.input_pipeline import ReenactedSource
 
@@ -88,45 +86,40 @@ def test_every_config_trains_two_steps(name, argument, in_memory, tmp_path):
     assert {f"train-P{i:02d}" for i in range(5)} <= {person for _, person in document["identities"]}
 
 
-@pytest.mark.parametrize(("name", "argument"), [("quickstart", "x"), ("avaprintdb_gcn", "cremad_x"), ("landmark_folder_gcn", "x")])
+@pytest.mark.parametrize(
+    ("name", "argument"), [("quickstart", "x"), ("avaprintdb_gcn", "cremad_x"), ("landmark_folder_gcn", "x")]
+)
 def test_an_unknown_config_string_lists_the_known_ones(name, argument):
     with pytest.raises(ValueError, match=r"known|wanted"):
         load_config(name, argument)
 
 
-def poison(source):
-    """One driver's landmarks are so large that the loss is not finite."""
-    for record in source.records:
-        if record["driver"].endswith("P00"):
-            record["landmarks"] = np.where(record["frame_mask"][:, None, None], record["landmarks"] * np.float32(1e30), 0)
-            record["landmarks"][:, 0, 0] *= -1e8
-
-
 def poisoned_config():
+    """A division by zero in the loss."""
     config = shrink(options.defaults())
-    config.data.normalization = "published"
-    config.model.input_scale = 1e30
-    config.sampler.drivers_per_batch = 5
+    config.loss.temperature = 0.0
     return config
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_videos(in_memory, tmp_path):
     config = poisoned_config()
-    in_memory("avaprintdb109", poison)
-    with pytest.raises(NonFinite, match=r"at step 1; videos in the batch: \['train-P00"):
+    in_memory("avaprintdb109")
+    with pytest.raises(NonFinite, match=r"at step 1; videos in the batch: \['train-P0"):
         train.train(config, str(tmp_path))
 
 
 def test_skipped_steps_leave_the_parameters_alone_and_are_counted(in_memory, tmp_path):
     config = poisoned_config()
     config.train.nonfinite = "skip"
-    in_memory("avaprintdb109", poison)
+    in_memory("avaprintdb109")
     train.train(config, str(tmp_path))
     rows = metrics_log.read(tmp_path)
     assert [row["skipped_nonfinite"] for row in rows if "skipped_nonfinite" in row] == [1, 1]
     flat, _, _ = checkpoint.load_model(tmp_path)
     model = train.registry.build({**config.model, "landmark_set": "avaprintdb109"})
-    fresh = checkpoint.flatten(train.init_state(model, train.make_optimizer(config.optimizer, 2)[0], np.zeros((10, 109, 3)), 0).params)
+    fresh = checkpoint.flatten(
+        train.init_state(model, train.make_optimizer(config.optimizer, 2)[0], np.zeros((10, 109, 3)), 0).params
+    )
     assert all(np.array_equal(flat[name], fresh[name]) for name in fresh)
 
 
@@ -139,9 +132,12 @@ def test_a_split_that_shares_people_with_training_is_refused(in_memory, tmp_path
 
 
 def test_adam_decays_as_pytorch_does():
-    """Decay goes through the gradient: with a zero gradient the first step is the learning rate against the sign of the weight."""
+    """Decay goes through the gradient: with a zero gradient the first step is the learning rate against the sign of the
+    weight."""
     config = options.defaults().optimizer
-    config.update({"name": "adam", "learning_rate": 0.1, "weight_decay": 0.01, "schedule": "constant", "clip_norm": 0.0})
+    config.update(
+        {"name": "adam", "learning_rate": 0.1, "weight_decay": 0.01, "schedule": "constant", "clip_norm": 0.0}
+    )
     optimizer, _ = train.make_optimizer(config, 10)
     params = {"w": jnp.array([2.0, -3.0])}
     updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)

@@ -32,9 +32,7 @@ class AvaprintdbConfig(tfds.core.BuilderConfig):
     """Which part of the database: source corpora and generators."""
 
     def __init__(self, name: str, corpora: Sequence[str], generators: Sequence[str]):
-        super().__init__(
-            name=name, description=f"{' and '.join(corpora)}, rendered by {', '.join(generators)}"
-        )
+        super().__init__(name=name, description=f"{' and '.join(corpora)}, rendered by {', '.join(generators)}")
         self.corpora, self.generators = frozenset(corpora), frozenset(generators)
 
 
@@ -65,10 +63,7 @@ class Builder(RecordBuilder):
             except NameRefused as refusal:
                 self.ledger.refuse(file, "name", refusal)
                 continue
-            if (
-                name.corpus not in self.builder_config.corpora
-                or name.generator not in self.builder_config.generators
-            ):
+            if name.corpus not in self.builder_config.corpora or name.generator not in self.builder_config.generators:
                 continue
             if path.parent.name not in (name.generator, part):
                 self.ledger.refuse(file, "name", f"generator {name.generator}, in folder {path.parent.name}")
@@ -104,9 +99,7 @@ class Builder(RecordBuilder):
             return None
         return found.pop()
 
-    def _window(
-        self, name: VideoName, clip: VideoName | None, split: str, path: pathlib.Path, source
-    ) -> Window:
+    def _window(self, name: VideoName, clip: VideoName | None, split: str, path: pathlib.Path, source) -> Window:
         if clip is not None and clip.driver != name.driver.removeprefix("C"):
             raise DatasetError(
                 f"{path.relative_to(source)}: driver {name.driver}, but {name.clip_id} stands for "
@@ -142,9 +135,7 @@ class Builder(RecordBuilder):
                         f"{table}: {uuid} stands for {clip.clip_id}, elsewhere for {clips[uuid].clip_id}"
                     )
         if given is not None and not clips:
-            raise DatasetError(
-                f"{given}: no row with a UUID and a RAVDESS or CREMA-D recording; tables read: {tables}"
-            )
+            raise DatasetError(f"{given}: no row with a UUID and a RAVDESS or CREMA-D recording; tables read: {tables}")
         self.notes.append(
             f"source recordings: {len(clips)} from {', '.join(t.name for t in tables)}"
             if clips
@@ -158,8 +149,7 @@ def _files(source: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
     missing = [part for part in _PARTS if not (root / part).is_dir()]
     if missing:
         raise DatasetError(
-            f"{root}: no folder {' or '.join(missing)}; wanted landmarks/DEV/<GEN>/*.npy and "
-            "landmarks/TEST/<GEN>/*.npy"
+            f"{root}: no folder {' or '.join(missing)}; wanted landmarks/DEV/<GEN>/*.npy and landmarks/TEST/<GEN>/*.npy"
         )
     for part in _PARTS:
         for path in sorted((root / part).rglob("*.np[yz]")):

@@ -48,8 +48,7 @@ class Builder(RecordBuilder):
     ]
     OPTIONS = frozenset({"source", "fps", "image_size", "whole_dev", "drop_first_frame"})
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Ask atvs@uam.es for GAGAvatar-Benchmark-db (signed agreement) and put its folder "
-        "preprocessed_data/ there."
+        "Ask atvs@uam.es for GAGAvatar-Benchmark-db (signed agreement) and put its folder preprocessed_data/ there."
     )
     landmark_set = "avaprintdb109"
 
@@ -59,8 +58,7 @@ class Builder(RecordBuilder):
     def _plan(self, source: pathlib.Path) -> Sequence[Window]:
         root = _root(source, self.builder_config.name)
         videos = {
-            part: list(self._videos(root / f"{part}_landmarks_cut_50_50", root))
-            for part in self.builder_config.parts
+            part: list(self._videos(root / f"{part}_landmarks_cut_50_50", root)) for part in self.builder_config.parts
         }
         self._check_order([video for found in videos.values() for video in found], root)
         split_of = {identity: splits.TEST for identity in _people(videos["test"])}
@@ -127,9 +125,7 @@ class Builder(RecordBuilder):
                 examples.setdefault(order, str(folder.relative_to(root)))
         if len(counts) > 1:
             mixed = "; ".join(f"{counts[order]} × {order}, e.g. {examples[order]}" for order in _ORDERS)
-            raise DatasetError(
-                f"{root}: the folders mix two orders ({mixed}); wanted one over the whole tree"
-            )
+            raise DatasetError(f"{root}: the folders mix two orders ({mixed}); wanted one over the whole tree")
         self.notes.append(
             f"folder order: {next(iter(counts))} ({counts.total()} videos whose driver is not the target)"
             if counts
@@ -173,9 +169,7 @@ def _load(loader: Callable[[], LoadedTrack], path: pathlib.Path, dropped: int) -
         raise ArrayRefused(path, "window_length", f"{len(track.landmarks)} frames; wanted {FRAMES}")
     if not track.frame_mask[dropped:].any():
         raise ArrayRefused(path, "no_valid_frame", "no valid frame after the first")
-    return dataclasses.replace(
-        track, landmarks=track.landmarks[dropped:], frame_mask=track.frame_mask[dropped:]
-    )
+    return dataclasses.replace(track, landmarks=track.landmarks[dropped:], frame_mask=track.frame_mask[dropped:])
 
 
 def _root(source: pathlib.Path, name: str) -> pathlib.Path:

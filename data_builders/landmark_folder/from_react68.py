@@ -63,9 +63,7 @@ def unpack_folder(source: pathlib.Path, out: pathlib.Path) -> tuple[int, int, in
     Raises:
         FingerprintError: no packed file, or one that holds no packed track.
     """
-    named = [
-        (path, match[1]) for path in sorted(source.glob("*.npz")) if (match := _NAME.fullmatch(path.stem))
-    ]
+    named = [(path, match[1]) for path in sorted(source.glob("*.npz")) if (match := _NAME.fullmatch(path.stem))]
     if not named:
         raise FingerprintError(f"{source}: no file PPxxx_gN.npz")
     frames = masked = 0
@@ -81,9 +79,7 @@ def unpack_folder(source: pathlib.Path, out: pathlib.Path) -> tuple[int, int, in
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=pathlib.Path, required=True, help="folder with the packed files")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the tree")
     args = parser.parse_args(argv)

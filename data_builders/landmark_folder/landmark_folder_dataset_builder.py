@@ -54,9 +54,7 @@ class Builder(RecordBuilder):
         {"source", "landmark_set", "corpus", "generator", "fps", "image_size"}
         | {"splits_csv", "shares", "seed", "metadata_csv"}
     )
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Put (or link) the folders <driver>/<target>/ there; files are .npy or .npz."
-    )
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Put (or link) the folders <driver>/<target>/ there; files are .npy or .npz."
 
     @property
     def landmark_set(self) -> str:
@@ -167,9 +165,7 @@ class Builder(RecordBuilder):
                 )
             )
         for video_id in sorted(unused):
-            self.ledger.refuse(
-                video_id, "missing", f"{self.options.metadata_csv} has a row, the folder no file"
-            )
+            self.ledger.refuse(video_id, "missing", f"{self.options.metadata_csv} has a row, the folder no file")
         return windows
 
     def _metadata(self) -> dict[str, dict[str, str]]:
@@ -208,9 +204,7 @@ def infer_landmark_set(options: Options) -> str:
         if len(fitting) == 1:
             return fitting[0]
         raise DatasetError(f"{path} holds {header.shape[1]} points; give --landmark_set, one of {known}")
-    raise DatasetError(
-        f"{options.source}: no readable landmark file to infer the landmark set from; known: {known}"
-    )
+    raise DatasetError(f"{options.source}: no readable landmark file to infer the landmark set from; known: {known}")
 
 
 def make_config(name: str, options: Options) -> FolderConfig:

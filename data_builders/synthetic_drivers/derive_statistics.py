@@ -205,10 +205,7 @@ def blink_direction(clips, weights, mirror):
 def person_average(values: list[np.ndarray], person: np.ndarray) -> np.ndarray:
     """[person, …]: mean over each person's clips."""
     return np.stack(
-        [
-            np.mean([v for v, p in zip(values, person, strict=True) if p == k], axis=0)
-            for k in np.unique(person)
-        ]
+        [np.mean([v for v, p in zip(values, person, strict=True) if p == k], axis=0) for k in np.unique(person)]
     )
 
 
@@ -314,18 +311,14 @@ def main() -> None:
     for name, series in channels.items():
         series = [resampled(s, c["fps"]) for s, c in zip(series, clips, strict=True)]
         sd, spread = centre_and_spread(person_average([s.std(axis=0) for s in series], person))
-        seconds, seconds_spread = centre_and_spread(
-            person_average([decorrelation_seconds(s) for s in series], person)
-        )
+        seconds, seconds_spread = centre_and_spread(person_average([decorrelation_seconds(s) for s in series], person))
         motion |= {
             f"{name}_person_sd": sd,
             f"{name}_person_sd_log_spread": spread,
             f"{name}_decorrelation_seconds": seconds,
             f"{name}_decorrelation_log_spread": seconds_spread,
         }
-    rate, rate_spread = centre_and_spread(
-        np.maximum(person_average(blinks_per_second, person), 0.05)[:, None]
-    )
+    rate, rate_spread = centre_and_spread(np.maximum(person_average(blinks_per_second, person), 0.05)[:, None])
 
     with open(arguments.folder / "clips.csv", newline="", encoding="utf-8") as file:
         licence = {row["source_repository"]: row["licence"] for row in csv.DictReader(file)}

@@ -65,6 +65,4 @@ class Builder(RecordBuilder):
 
 def _render(spec, seed: int, config, landmark_indices) -> LoadedTrack:
     video = simulator.simulate(spec, seed, config, landmark_indices)
-    return LoadedTrack(
-        video.landmarks, video.frame_mask, video.fps, np.array(video.image_size, np.int32), 0.0
-    )
+    return LoadedTrack(video.landmarks, video.frame_mask, video.fps, np.array(video.image_size, np.int32), 0.0)

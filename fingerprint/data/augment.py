@@ -19,8 +19,8 @@ class Augmentation:
     """What training does to a window.
 
     Attributes:
-        mirror: probability that a driver is seen in a mirror; it holds for all of a driver's windows in a batch, because a mirrored
-            person moves like another person (left and right habits change sides).
+        mirror: probability that a driver is seen in a mirror; it holds for all of a driver's windows in a batch,
+            because a mirrored person moves like another person (left and right habits change sides).
         jitter: standard deviation of noise added to each coordinate, in units of the inner-eye distance.
         frame_drop: probability that a frame is masked.
         time_crop: least share of a window's frames kept; a random run of frames outside it is masked; 1 keeps all.

@@ -28,7 +28,8 @@ def build_missing(config: ConfigDict) -> None:
 
 
 def open_split(config: ConfigDict, split: str) -> RecordSource:
-    """Records of a split in the configured reading: as recorded, or re-rendered in landmark space onto several faces."""
+    """Records of a split in the configured reading: as recorded, or re-rendered in landmark space onto several
+    faces."""
     source = records.open_split(config.data.data_dir, config.data.dataset, split)
     if config.data.reenact_targets:
         return ReenactedSource(source, config.data.reenact_targets, config.seed)

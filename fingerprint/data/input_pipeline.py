@@ -73,7 +73,9 @@ class TrainExamples:
         track = _normalized(record, track, image_size, self.normalization, self.landmark_set)
         possible = windows.starts(mask, _anywhere(self.spec))
         if not len(possible):
-            raise DatasetError(f"record {record['video_id']!r} holds no window of {self.spec.length} frames with enough valid ones")
+            raise DatasetError(
+                f"record {record['video_id']!r} holds no window of {self.spec.length} frames with enough valid ones"
+            )
         window, mask = windows.cut(track, mask, int(possible[rng.integers(len(possible))]), self.spec.length)
         driver = int(plan.driver[slot])
         mirrored = np.random.default_rng([self.seed, 3, step, driver]).random() < self.options.mirror
@@ -85,15 +87,20 @@ def finite_record(source: RecordSource, row: int) -> dict:
     """Record `row` of `source`.
 
     Raises:
-        DatasetError: it holds NaN or infinity. Found here because normalisations, reductions and gradients hide it or blame another.
+        DatasetError: it holds NaN or infinity. Found here because normalisations, reductions and gradients hide it or
+        blame another.
     """
     record = source[row]
     if not np.isfinite(record["landmarks"]).all():
-        raise DatasetError(f"record {record['video_id']!r} (row {row} of its split) holds landmarks that are not finite")
+        raise DatasetError(
+            f"record {record['video_id']!r} (row {row} of its split) holds landmarks that are not finite"
+        )
     return record
 
 
-def _normalized(record: dict, track, image_size, normalization: str, landmark_set: str) -> Float[np.ndarray, "time vertex 3"]:
+def _normalized(
+    record: dict, track, image_size, normalization: str, landmark_set: str
+) -> Float[np.ndarray, "time vertex 3"]:
     track = normalize.get(normalization)(track, record["frame_mask"], image_size, landmark_set)
     if not np.isfinite(track).all():
         raise DatasetError(f"record {record['video_id']!r} is not finite after normalization {normalization!r}")
@@ -132,7 +139,9 @@ def face_shapes(source: RecordSource, per_target: int = 3) -> dict[str, Float[np
                     record["landmarks"], record["frame_mask"], record["image_size"], record["landmark_set"]
                 )
             )
-    return {target: np.mean(known, axis=0, dtype=np.float64).astype(np.float32) for target, known in shapes.items() if known}
+    return {
+        target: np.mean(known, axis=0, dtype=np.float64).astype(np.float32) for target, known in shapes.items() if known
+    }
 
 
 def train_examples(
@@ -153,7 +162,9 @@ def train_examples(
     metadata = source.metadata()
     foreign = set(np.unique(metadata["landmark_set"]).tolist()) - {landmark_set}
     if foreign:
-        raise ConfigError(f"records hold landmark set {', '.join(sorted(foreign))}; the configuration asks for {landmark_set}")
+        raise ConfigError(
+            f"records hold landmark set {', '.join(sorted(foreign))}; the configuration asks for {landmark_set}"
+        )
     sampler = DriverSampler(
         metadata["driver"],
         metadata["target"],
@@ -283,10 +294,11 @@ def evaluation_batches(
 
 
 class ReenactedSource:
-    """A source whose videos are re-rendered in landmark space: each onto its own person's mean face and onto `targets` others'.
+    """A source whose videos are re-rendered in landmark space: each onto its own person's mean face and onto `targets`
+    others'.
 
-    Every driver of the split is also a target. Which faces a video is put on follows from the seed and the video's id. The rows are the
-    records of the source, a rendering at a time.
+    Every driver of the split is also a target. Which faces a video is put on follows from the seed and the video's id.
+    The rows are the records of the source, a rendering at a time.
     """
 
     def __init__(self, source: RecordSource, targets: int, seed: int = 0):
@@ -294,7 +306,9 @@ class ReenactedSource:
         base = source.metadata()
         faces = sorted(self._shapes)
         if len(faces) <= targets:
-            raise ConfigError(f"reenactment onto {targets} other faces needs {targets + 1} people; the split has {len(faces)}")
+            raise ConfigError(
+                f"reenactment onto {targets} other faces needs {targets + 1} people; the split has {len(faces)}"
+            )
         # One video after the other, its renderings one after the other, the windows of a rendering side by side.
         self._rows: list[tuple[int, str]] = []
         starts = np.flatnonzero(np.append(True, base["video_id"][1:] != base["video_id"][:-1])).tolist()

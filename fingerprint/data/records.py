@@ -137,9 +137,7 @@ class RecordSource:
         first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
         if len(np.unique(ids)) != len(first):
             values, counts = np.unique(ids[first], return_counts=True)
-            raise DatasetError(
-                f"{self.name} {self.split}: windows of {values[counts > 1][0]} are not side by side"
-            )
+            raise DatasetError(f"{self.name} {self.split}: windows of {values[counts > 1][0]} are not side by side")
         of = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(ids))))
         for key in _SAME_WITHIN_VIDEO:
             differs = np.flatnonzero((table[key] != table[key][first][of]).reshape(len(ids), -1).any(axis=1))
@@ -166,9 +164,7 @@ class RecordSource:
                 faults.append("its key stands twice")
             if len(record["landmarks"]) != len(record["frame_mask"]) or not len(record["landmarks"]):
                 faults.append(f"{len(record['landmarks'])} frames, {len(record['frame_mask'])} in the mask")
-            elif (
-                not np.isfinite(record["landmarks"]).all() or record["landmarks"][~record["frame_mask"]].any()
-            ):
+            elif not np.isfinite(record["landmarks"]).all() or record["landmarks"][~record["frame_mask"]].any():
                 faults.append("landmarks must be finite, and zero where masked")
             if record["landmark_set"] != self.landmark_set:
                 faults.append(f"landmark set {record['landmark_set']!r}, wanted {self.landmark_set!r}")
@@ -198,19 +194,13 @@ class RecordSource:
         try:
             return spec.deserialize_example_np(raw)
         except Exception as error:
-            raise DatasetError(
-                f"{self._shard(index)}: record {index} is not of this schema ({error})"
-            ) from error
+            raise DatasetError(f"{self._shard(index)}: record {index} is not of this schema ({error})") from error
 
     def _shard(self, index: int) -> pathlib.Path:
-        return pathlib.Path(
-            self._instructions[int(np.searchsorted(self._ends, index, side="right"))].filename
-        )
+        return pathlib.Path(self._instructions[int(np.searchsorted(self._ends, index, side="right"))].filename)
 
 
-def open_split(
-    data_dir: str | os.PathLike, dataset: str, split: str, *, verify: bool = False
-) -> RecordSource:
+def open_split(data_dir: str | os.PathLike, dataset: str, split: str, *, verify: bool = False) -> RecordSource:
     """Open a split of a built data set.
 
     Args:
@@ -228,29 +218,22 @@ def open_split(
     build = read_build_file(folder)
     if build.get("schema") != SCHEMA:
         raise DatasetError(
-            f"{folder}: records of schema {build.get('schema')}, this code reads schema {SCHEMA}; "
-            f"{_rebuild(name)}"
+            f"{folder}: records of schema {build.get('schema')}, this code reads schema {SCHEMA}; {_rebuild(name)}"
         )
     try:
         builder = tfds.builder_from_directory(folder)
         splits = builder.info.splits
     except Exception as error:  # TFDS raises whatever its JSON and protobuf parsers raised
-        raise DatasetError(
-            f"{folder}: not readable as a TFDS data set ({error}); {_rebuild(name)}"
-        ) from error
+        raise DatasetError(f"{folder}: not readable as a TFDS data set ({error}); {_rebuild(name)}") from error
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
-        raise DatasetError(
-            f"{folder}: file format {builder.info.file_format}; wanted array_record; {_rebuild(name)}"
-        )
+        raise DatasetError(f"{folder}: file format {builder.info.file_format}; wanted array_record; {_rebuild(name)}")
     if builder.info.features.to_json() != features(build["landmark_set"]).to_json():
         raise DatasetError(f"{folder}: features.json differs from the record of this code; {_rebuild(name)}")
     _check_shards(folder, name, contents=verify)
     try:
         instructions = splits[split].file_instructions
     except Exception as error:
-        raise DatasetError(
-            f"{folder}: no split {split!r} ({error}); known: {', '.join(sorted(splits))}"
-        ) from error
+        raise DatasetError(f"{folder}: no split {split!r} ({error}); known: {', '.join(sorted(splits))}") from error
     instructions = [i for i in instructions if i.take]
     if not instructions:
         raise DatasetError(f"{folder}: split {split!r} holds no record")
@@ -284,9 +267,7 @@ def _check_shards(folder: pathlib.Path, name: str, contents: bool) -> None:
         size = path.stat().st_size if path.is_file() else None
         if size != wanted["bytes"]:
             found = "missing" if size is None else f"{size} bytes"
-            raise DatasetError(
-                f"{path}: damaged shard: {found}, wanted {wanted['bytes']} bytes; {_rebuild(name)}"
-            )
+            raise DatasetError(f"{path}: damaged shard: {found}, wanted {wanted['bytes']} bytes; {_rebuild(name)}")
         if contents and _sha256(path) != wanted["sha256"]:
             raise DatasetError(
                 f"{path}: damaged shard: its sha256 is not the one written at build time; {_rebuild(name)}"
@@ -335,9 +316,7 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{path}: not readable ({error}); the data set was not written by this code"
-        ) from error
+        raise DatasetError(f"{path}: not readable ({error}); the data set was not written by this code") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: holds a {type(content).__name__}; wanted a JSON object")
     return content

@@ -22,19 +22,22 @@ class BatchPlan:
 class DriverSampler:
     """P drivers a batch, K windows a driver, targets varied inside a driver.
 
-    Drivers come in a new random order every pass, so all are seen equally often. With `same_target`, drivers come in pairs that share a
-    target, and half of each one's windows show that target: for every window of it the batch holds another driver wearing the same face.
+    Drivers come in a new random order every pass, so all are seen equally often. With `same_target`, drivers come in
+    pairs that share a target, and half of each one's windows show that target: for every window of it the batch holds
+    another driver wearing the same face.
 
     Args:
         driver, target: names by record.
         usable: records that hold at least one window.
         drivers_per_batch, windows_per_driver: P and K.
         same_target: ask for same-target negatives.
-        leave_out_few: leave out drivers with fewer than two usable records (`left_out` names them) instead of refusing the split.
+        leave_out_few: leave out drivers with fewer than two usable records (`left_out` names them) instead of refusing
+            the split.
         seed: fixes every batch.
 
     Raises:
-        ConfigError: fewer drivers than P, a driver with fewer than two usable records, or no target with two drivers where asked.
+        ConfigError: fewer drivers than P, a driver with fewer than two usable records, or no target with two drivers
+        where asked.
     """
 
     def __init__(
@@ -59,7 +62,8 @@ class DriverSampler:
             raise ConfigError(f"windows_per_driver is {windows_per_driver}; a positive pair needs at least 2")
         if len(self.names) < drivers_per_batch:
             raise ConfigError(
-                f"the training split has {len(self.names)} drivers with usable records; a batch asks for {drivers_per_batch}"
+                f"the training split has {len(self.names)} drivers with usable records; "
+                f"a batch asks for {drivers_per_batch}"
             )
         code = {name: i for i, name in enumerate(self.names)}
         self._records: list[dict[str, np.ndarray]] = [{} for _ in self.names]
@@ -70,8 +74,9 @@ class DriverSampler:
         few = [n for n, by in zip(self.names, self._records, strict=True) if sum(map(len, by.values())) < 2]
         if few:
             raise ConfigError(
-                f"{len(few)} drivers have fewer than 2 usable records (first: {few[0]!r}); a positive pair needs 2. Lower "
-                "data.window.length or data.window.min_valid, or leave these drivers out with --config.sampler.leave_out_few=True"
+                f"{len(few)} drivers have fewer than 2 usable records (first: {few[0]!r}); a positive pair needs 2. "
+                "Lower data.window.length or data.window.min_valid, or leave these drivers out with "
+                "--config.sampler.leave_out_few=True"
             )
         self._wearers = {}
         for i, by_target in enumerate(self._records):
@@ -80,8 +85,8 @@ class DriverSampler:
         self._shared = sorted(t for t, drivers in self._wearers.items() if len(drivers) > 1)
         if same_target and (not self._shared or drivers_per_batch % 2):
             raise ConfigError(
-                f"same-target negatives need an even number of drivers per batch (found {drivers_per_batch}) and targets worn by two "
-                f"drivers (found {len(self._shared)})"
+                f"same-target negatives need an even number of drivers per batch (found {drivers_per_batch}) and "
+                f"targets worn by two drivers (found {len(self._shared)})"
             )
         self._remember_batches()
 
@@ -130,7 +135,8 @@ class DriverSampler:
         return list(chosen.items())
 
     def _windows(self, rng, driver: int, target: str | None) -> np.ndarray:
-        """K records of a driver: targets in random order, one record a target in turn; again from the start when all are used."""
+        """K records of a driver: targets in random order, one record a target in turn; again from the start when all
+        are used."""
         by_target = self._records[driver]
         picked = []
         if target is not None:

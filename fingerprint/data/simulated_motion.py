@@ -79,13 +79,9 @@ class SimulatorConfig:
             )
         if self.regime == "dynamics_only":
             if self.min_frames % PERIOD or self.max_frames % PERIOD:
-                raise ConfigError(
-                    f"{self.name}: dynamics_only needs clip lengths that are multiples of {PERIOD}"
-                )
+                raise ConfigError(f"{self.name}: dynamics_only needs clip lengths that are multiples of {PERIOD}")
             if self.max_gap:
-                raise ConfigError(
-                    f"{self.name}: dynamics_only must lose frames independently; max_gap must be 0"
-                )
+                raise ConfigError(f"{self.name}: dynamics_only must lose frames independently; max_gap must be 0")
 
 
 CONFIGS = {
@@ -368,7 +364,5 @@ def draw_clip(seed: int, driver_index: int, sentence: int, repetition: int, conf
         posture=variation * np.array([0.06, 0.05, 0.03]) * rng.standard_normal(3),
         mood=mood_sd * rng.standard_normal(stats.num_expressions),
         phase=int(rng.integers(PERIOD)),
-        motion_seed=np.random.SeedSequence(
-            seed, spawn_key=(int(Role.MOTION), driver_index, sentence, repetition)
-        ),
+        motion_seed=np.random.SeedSequence(seed, spawn_key=(int(Role.MOTION), driver_index, sentence, repetition)),
     )

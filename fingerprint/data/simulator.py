@@ -186,9 +186,7 @@ def render(
     """
     stats, rng = face_statistics.at(landmark_indices), stream(seed, Role.RENDER)
     motion = driver.motion(clip, fps=fps, num_frames=num_frames)
-    poses = np.concatenate(
-        [motion.expression, motion.blink[:, None], motion.rotation, motion.translation], axis=1
-    )
+    poses = np.concatenate([motion.expression, motion.blink[:, None], motion.rotation, motion.translation], axis=1)
     poses = _smoothed(poses, generator.smoothing_seconds * fps)
     count = stats.num_expressions
     shape = target.shape + generator.shape_bias
@@ -289,9 +287,7 @@ class PlanSizes:
 PLANS = {
     "tiny": PlanSizes("tiny", (4, 3, 3), sentences=2, repetitions=2, cross_targets=1),
     "quickstart": PlanSizes("quickstart", (40, 10, 16), sentences=3, repetitions=2, cross_targets=2),
-    "full": PlanSizes(
-        "full", (120, 20, 40), sentences=5, repetitions=2, cross_targets=3, unseen_generators=("SIMC",)
-    ),
+    "full": PlanSizes("full", (120, 20, 40), sentences=5, repetitions=2, cross_targets=3, unseen_generators=("SIMC",)),
 }
 
 
@@ -341,9 +337,7 @@ def plan(seed: int, sizes: PlanSizes, split: str) -> tuple[VideoSpec, ...]:
                 for target in (driver, *cross.tolist()):
                     generator = str(rng.choice(generators))
                     videos.append(
-                        _video(
-                            split, driver, target, sentence, repetition, generator, int(rng.integers(2**31))
-                        )
+                        _video(split, driver, target, sentence, repetition, generator, int(rng.integers(2**31)))
                     )
     return tuple(videos)
 

@@ -159,16 +159,12 @@ def _npy_header(file: IO[bytes], where, size: int) -> Header:
     if len(start) < 12:
         raise ArrayRefused(where, "truncated", f"{size} bytes, shorter than a .npy header")
     if start[:6] != b"\x93NUMPY":
-        raise ArrayRefused(
-            where, "header", f"starts with {start[:6]!r}; wanted the magic string of a .npy file"
-        )
+        raise ArrayRefused(where, "header", f"starts with {start[:6]!r}; wanted the magic string of a .npy file")
     version = tuple(start[6:8])
     if version not in ((1, 0), (2, 0), (3, 0)):
         raise ArrayRefused(where, "header", f".npy version {version}; wanted 1.0, 2.0 or 3.0")
     fixed, length = (
-        (10, struct.unpack("<H", start[8:10])[0])
-        if version == (1, 0)
-        else (12, struct.unpack("<I", start[8:])[0])
+        (10, struct.unpack("<H", start[8:10])[0]) if version == (1, 0) else (12, struct.unpack("<I", start[8:])[0])
     )
     if length > _MAX_HEADER:
         raise ArrayRefused(where, "header", f"header of {length} bytes; wanted at most {_MAX_HEADER}")
@@ -179,21 +175,15 @@ def _npy_header(file: IO[bytes], where, size: int) -> Header:
     try:
         shape, fortran_order, dtype = read(io.BytesIO(start[8:fixed] + text), max_header_size=_MAX_HEADER)
     except Exception as error:  # a hostile header can raise anything from SyntaxError to MemoryError
-        raise ArrayRefused(
-            where, "header", f"unreadable .npy header ({type(error).__name__}: {error})"
-        ) from error
+        raise ArrayRefused(where, "header", f"unreadable .npy header ({type(error).__name__}: {error})") from error
     if dtype.hasobject:
-        raise ArrayRefused(
-            where, "pickle", f"dtype {dtype} holds pickled objects; wanted float16, float32 or float64"
-        )
+        raise ArrayRefused(where, "pickle", f"dtype {dtype} holds pickled objects; wanted float16, float32 or float64")
     if any(n < 0 for n in shape):
         raise ArrayRefused(where, "shape", f"shape {shape} has a negative axis")
     wanted, found = math.prod(shape) * dtype.itemsize, size - fixed - length
     if wanted != found:
         reason = "truncated" if found < wanted else "header"
-        raise ArrayRefused(
-            where, reason, f"header announces {shape} {dtype} = {wanted} bytes, {found} bytes follow"
-        )
+        raise ArrayRefused(where, reason, f"header announces {shape} {dtype} = {wanted} bytes, {found} bytes follow")
     return Header(shape, dtype, fortran_order)
 
 
@@ -204,9 +194,7 @@ def _check_landmarks(header: Header, where, vertices: int | None, max_frames: in
     if len(shape) != 3 or shape[2] != 3 or shape[1] != (vertices or shape[1]):
         also = topology.for_num_vertices(shape[1]) if len(shape) == 3 else ()
         hint = f"; {shape[1]} vertices are those of {', '.join(also)}" if also and vertices else ""
-        raise ArrayRefused(
-            where, "shape", f"shape {shape}; wanted (frames, {vertices or 'vertices'}, 3){hint}"
-        )
+        raise ArrayRefused(where, "shape", f"shape {shape}; wanted (frames, {vertices or 'vertices'}, 3){hint}")
     if shape[0] == 0:
         raise ArrayRefused(where, "empty", "no frame")
     if max_frames is not None and shape[0] > max_frames:
@@ -271,16 +259,12 @@ def _read_npz(
 def _masked(landmarks: np.ndarray, extra: dict[str, np.ndarray], where) -> LoadedTrack:
     mask = extra.get("frame_mask", np.ones(len(landmarks), bool))
     if mask.dtype != bool or mask.shape != landmarks.shape[:1]:
-        raise ArrayRefused(
-            where, "shape", f"frame_mask {mask.dtype}{mask.shape}; wanted bool ({len(landmarks)},)"
-        )
+        raise ArrayRefused(where, "shape", f"frame_mask {mask.dtype}{mask.shape}; wanted bool ({len(landmarks)},)")
     fps, size = extra.get("fps", np.zeros(())), extra.get("image_size", np.zeros(2, np.int32))
     if fps.dtype.kind not in "fiu" or fps.size != 1 or not 0 <= fps.item() <= 10_000:
         raise ArrayRefused(where, "keys", f"fps {fps.dtype}{fps.shape}; wanted one number from 0 to 10,000")
     if size.dtype.kind not in "iu" or size.shape != (2,) or not (size.min() >= 0 and size.max() <= 100_000):
-        raise ArrayRefused(
-            where, "keys", f"image_size {size.dtype}{size.shape}; wanted two integers from 0 to 100,000"
-        )
+        raise ArrayRefused(where, "keys", f"image_size {size.dtype}{size.shape}; wanted two integers from 0 to 100,000")
     with np.errstate(invalid="ignore", over="ignore"):
         sound = np.all(np.abs(landmarks) <= MAX_MAGNITUDE, axis=(1, 2))
         landmarks = landmarks.astype(np.float32)

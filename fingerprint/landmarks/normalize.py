@@ -1,7 +1,7 @@
 """Frame normalisations by name, each stating what it removes.
 
-A normalisation maps a whole track `(landmarks, frame_mask, image_size)` to landmarks of the same shape, so that whatever is
-taken from the clip (its mean shape) is the clip's and not the window's. Masked frames come out as zeros.
+A normalisation maps a whole track `(landmarks, frame_mask, image_size)` to landmarks of the same shape, so that
+whatever is taken from the clip (its mean shape) is the clip's and not the window's. Masked frames come out as zeros.
 """
 
 from __future__ import annotations
@@ -69,10 +69,11 @@ def names() -> tuple[str, ...]:
 
 
 def undo_aspect(landmarks: Landmarks, image_size: ImageSize) -> Landmarks:
-    """Multiply by (width, height, width): equal units on all axes (MediaPipe divides x and z by the width, y by the height).
+    """Multiply by (width, height, width): equal units on all axes (MediaPipe divides x and z by the width, y by the
+    height).
 
-    Only the ratio of the two matters to the normalisations here, so the factor is (w/h, 1, w/h). It also mends coordinates that
-    were already shifted and scaled per frame without it.
+    Only the ratio of the two matters to the normalisations here, so the factor is (w/h, 1, w/h). It also mends
+    coordinates that were already shifted and scaled per frame without it.
 
     Raises:
         ArrayRefused: the image size is unknown (0, 0).
@@ -112,8 +113,8 @@ def align(
 ) -> Float[np.ndarray, "time vertex 3"]:
     """Each frame moved, turned and scaled onto `reference` with least squared error (no reflection).
 
-    Source: S. Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 13 (1991), eq. 40-43.
-    A frame whose points all coincide has no pose and comes out as the reference's centroid.
+    Source: S. Umeyama, Least-squares estimation of transformation parameters between two point patterns, PAMI 13
+    (1991), eq. 40-43. A frame whose points all coincide has no pose and comes out as the reference's centroid.
     """
     target_mean = reference.mean(axis=0)
     frames = landmarks.astype(np.float64)
@@ -158,14 +159,15 @@ _TABLE = {
         Normalization(
             "published",
             frozenset({"translation", "scale"}),
-            "nose tip at the origin, inner-eye distance 1, in MediaPipe's stretched units (as AVAPrintDB; keeps the aspect "
-            "of the picture, head rotation and face shape)",
+            "nose tip at the origin, inner-eye distance 1, in MediaPipe's stretched units (as AVAPrintDB; keeps the "
+            "aspect of the picture, head rotation and face shape)",
             _published,
         ),
         Normalization(
             "aspect_corrected",
             frozenset({"translation", "scale", "aspect"}),
-            "equal units on all axes, then nose tip at the origin, inner-eye distance 1 (keeps head rotation and face shape)",
+            "equal units on all axes, then nose tip at the origin, inner-eye distance 1 (keeps head rotation and "
+            "face shape)",
             _aspect_corrected,
         ),
         Normalization(

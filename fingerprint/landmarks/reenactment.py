@@ -1,7 +1,8 @@
 """Reenactment in landmark space: the motion of one person on the mean face of another.
 
-It turns recordings in which everybody shows the own face into driver ≠ target data with known driver and target. Every frame is aligned to
-the landmark set's mean face first, so the result has no head pose and no camera: only expression motion and the target's shape.
+It turns recordings in which everybody shows the own face into driver ≠ target data with known driver and target. Every
+frame is aligned to the landmark set's mean face first, so the result has no head pose and no camera: only expression
+motion and the target's shape.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def reenact(
     """
     points = topology.get(landmark_set)
     if target_shape.shape != points.reference_shape.shape:
-        raise ValueError(f"found a target shape {target_shape.shape}, wanted {points.reference_shape.shape} for {landmark_set}")
+        raise ValueError(
+            f"found a target shape {target_shape.shape}, wanted {points.reference_shape.shape} for {landmark_set}"
+        )
     motion = normalize.get("motion_only")(landmarks, frame_mask, image_size, landmark_set)
     return np.where(frame_mask[:, None, None], motion + target_shape, 0).astype(np.float32)

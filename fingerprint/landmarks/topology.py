@@ -31,7 +31,8 @@ class LandmarkSet:
         mirror: permutation that exchanges left and right; an involution.
         nose_tip: vertex that the published normalisation puts at the origin.
         inner_eyes: the two inner eye corners, whose distance is its unit.
-        reference_shape: mean face; x right, y down, z away from the camera, nose tip at the origin, inner-eye distance 1.
+        reference_shape: mean face; x right, y down, z away from the camera, nose tip at the origin, inner-eye distance
+        1.
     """
 
     name: str

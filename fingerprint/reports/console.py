@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fingerprint.reports import document, findings, wording
 
 if TYPE_CHECKING:
-    from fingerprint.reports.report import EvaluationReport
+    from fingerprint.reports.evaluation_report import EvaluationReport
 
 _WIDTH = 100
 _MOST_NUMBERS = 6

@@ -43,16 +43,14 @@ def roc_curve(
         raise RatesError(
             f"a ROC curve wants both classes, found {len(genuine)} mated and {len(impostor)} non-mated scores"
         )
-    thresholds = np.union1d(
-        _representatives(genuine, max_points // 2), _representatives(impostor, max_points // 2)
-    )[::-1]
+    thresholds = np.union1d(_representatives(genuine, max_points // 2), _representatives(impostor, max_points // 2))[
+        ::-1
+    ]
     sides = [1 - np.searchsorted(side, thresholds) / len(side) for side in (impostor, genuine)]
     return RocCurve(*(np.concatenate([[0.0], side]) for side in sides))
 
 
-def det_curve(
-    roc: RocCurve, lowest: float = 1e-6
-) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
+def det_curve(roc: RocCurve, lowest: float = 1e-6) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
     """Probits of FMR and FNMR along a ROC curve, rates held within [lowest, 1 - lowest].
 
     A straight line between two points is bent on probit axes, so long ones are cut into pieces first.

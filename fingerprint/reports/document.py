@@ -23,7 +23,7 @@ from fingerprint.reports.blocks import (
 )
 
 if TYPE_CHECKING:
-    from fingerprint.reports.report import EvaluationReport
+    from fingerprint.reports.evaluation_report import EvaluationReport
 
 _LONG_LIST = 12
 
@@ -100,9 +100,7 @@ def _numbers(report) -> list:
     return blocks
 
 
-_RULE = (
-    f"fewer than {wording.RULE_OF_30} errors stand behind the rate, so it is not to be relied on (rule of 30)"
-)
+_RULE = f"fewer than {wording.RULE_OF_30} errors stand behind the rate, so it is not to be relied on (rule of 30)"
 
 
 def _findings(report) -> list:
@@ -111,9 +109,7 @@ def _findings(report) -> list:
         sides[finding.shown].append(finding.text)
     return [
         Bullets(tuple(sides[True]) or ("Nothing.",), "Shown", "yes"),
-        Bullets(
-            tuple(sides[False]) or ("Nothing was left open by the checks of this report.",), "Not shown", "no"
-        ),
+        Bullets(tuple(sides[False]) or ("Nothing was left open by the checks of this report.",), "Not shown", "no"),
     ]
 
 
@@ -141,9 +137,7 @@ def _rates(report) -> list:
         if isinstance(entry, Mapping) and entry.get("reason")
     ]
     reasons += [
-        f"{_words(row.get('condition'))}: no rates, {row['reason']}"
-        for row in report.rates
-        if row.get("reason")
+        f"{_words(row.get('condition'))}: no rates, {row['reason']}" for row in report.rates if row.get("reason")
     ]
     if reasons:
         blocks.append(Bullets(tuple(reasons), "Not defined"))
@@ -154,15 +148,12 @@ def _rates(report) -> list:
 def _rate_table(rates, carried: bool) -> list:
     """Rates as rows, conditions as columns; `carried`: those at validation thresholds, else the others."""
     shown = [row for row in rates if row.get("rates")]
-    names = list(
-        dict.fromkeys(name for row in shown for name in row["rates"] if ("@threshold:" in name) == carried)
-    )
+    names = list(dict.fromkeys(name for row in shown for name in row["rates"] if ("@threshold:" in name) == carried))
     if not names:
         return [] if carried else [Text("No rates in this run.")]
     header = ("Rate", *(_words(row.get("condition")) for row in shown))
     rows = tuple(
-        (Cell(wording.label(name)), *(_rate_cell(name, row["rates"].get(name)) for row in shown))
-        for name in names
+        (Cell(wording.label(name)), *(_rate_cell(name, row["rates"].get(name)) for row in shown)) for name in names
     )
     blocks: list = [Table(header, rows, "Value, 95 % interval, and the errors behind it")]
     if any(cell.muted for row in rows for cell in row):
@@ -200,9 +191,7 @@ def _controls(report) -> list:
             )
             for control in compared
         )
-        blocks.append(
-            Table(header, rows, "The same trials scored by each control; 95 % intervals in brackets")
-        )
+        blocks.append(Table(header, rows, "The same trials scored by each control; 95 % intervals in brackets"))
     for control in report.controls:
         values = [
             f"{wording.label(name)} {wording.rate(name, value)}"
@@ -259,8 +248,7 @@ def _fact_rows(facts: Mapping[str, Any], prefix: str) -> tuple[list, list]:
             inner, more = _fact_rows(value, f"{name}: ")
             if key == "durations":
                 inner = [
-                    (label, Cell(f"{cell.text} s" if cell.text != "not known" else cell.text))
-                    for label, cell in inner
+                    (label, Cell(f"{cell.text} s" if cell.text != "not known" else cell.text)) for label, cell in inner
                 ]
             rows += inner
             lists += more
@@ -296,11 +284,7 @@ def _acquisition(report) -> list:
 
 def _warnings(report) -> list:
     texts = [str(text) for text in report.warnings]
-    texts += [
-        f"{_words(row.get('condition'))}: {text}"
-        for row in report.rates
-        for text in row.get("warnings") or ()
-    ]
+    texts += [f"{_words(row.get('condition'))}: {text}" for row in report.rates for text in row.get("warnings") or ()]
     return [Bullets(tuple(texts), mark="warning")] if texts else [Text("None.")]
 
 

@@ -17,7 +17,7 @@ from fingerprint.reports import curves, embedding_map, findings, wording
 from fingerprint.reports.blocks import Drawing
 
 if TYPE_CHECKING:
-    from fingerprint.reports.report import EvaluationReport
+    from fingerprint.reports.evaluation_report import EvaluationReport
 
 _INK, _FAINT = "#222222", "#9a9a9a"
 # Okabe and Ito, Color Universal Design, 2008
@@ -61,9 +61,7 @@ def _roc(report, sides) -> Drawing:
     axes.set(xlim=(-1, 101), ylim=(-1, 101), aspect="equal")
     axes.legend(loc="lower right", fontsize=8.5, framealpha=0.9)
     numbers = _numbers_text(report, ("auc", "eer"))
-    caption = (
-        "Dots are the equal error rates, bars their 95 % intervals from the identity bootstrap." + numbers
-    )
+    caption = "Dots are the equal error rates, bars their 95 % intervals from the identity bootstrap." + numbers
     alt = "ROC curve: share of mated trials accepted against false match rate." + numbers
     return Drawing("roc", title, caption, alt, _png(figure))
 
@@ -166,14 +164,10 @@ def _scores(report) -> Drawing:
     marked = [point.get("threshold") for point in report.thresholds.values()]
     marked = [value for value in marked if wording.is_number(value) and low <= value <= high]
     for index, value in enumerate(marked):
-        axes.axvline(
-            value, color=_INK, linewidth=1, alpha=0.6, label=None if index else "thresholds from validation"
-        )
+        axes.axvline(value, color=_INK, linewidth=1, alpha=0.6, label=None if index else "thresholds from validation")
     axes.set_ylim(bottom=0)
     _legend_below(axes, columns=2)
-    caption = (
-        "Each kind sums to 100 %. Apart is good; where the kinds overlap, no threshold tells them apart."
-    )
+    caption = "Each kind sums to 100 %. Apart is good; where the kinds overlap, no threshold tells them apart."
     alt = "Histograms of the scores of mated, non-mated and same-target non-mated trials."
     return Drawing("scores", title, caption, alt, _png(figure))
 
@@ -213,9 +207,7 @@ def _validation(report) -> Drawing:
 
 def _series(rows, key) -> list[tuple[float, float]]:
     points = [(row.get("step"), row.get(key)) for row in rows]
-    return sorted(
-        (float(point[0]), float(point[1])) for point in points if all(map(wording.is_number, point))
-    )
+    return sorted((float(point[0]), float(point[1])) for point in points if all(map(wording.is_number, point)))
 
 
 def _embeddings(report) -> list[Drawing]:
@@ -265,9 +257,7 @@ def _scatter(axes, places, names) -> bool:
     for index, name in enumerate(shown):
         colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index // len(_COLOURS)]
         at = places[names == name]
-        axes.scatter(
-            *at.T, s=20, color=colour, marker=marker, linewidths=0.4, edgecolors="white", label=_plain(name)
-        )
+        axes.scatter(*at.T, s=20, color=colour, marker=marker, linewidths=0.4, edgecolors="white", label=_plain(name))
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", "datalim")
@@ -278,10 +268,7 @@ def _scatter(axes, places, names) -> bool:
 def _attention(report) -> list[Drawing]:
     if not report.attention:
         return [Drawing("attention", "Attention over time", missing="no attention examples in this run")]
-    return [
-        _attention_example(index, example)
-        for index, example in enumerate(report.attention[:_EXAMPLES], start=1)
-    ]
+    return [_attention_example(index, example) for index, example in enumerate(report.attention[:_EXAMPLES], start=1)]
 
 
 def _attention_example(index: int, example) -> Drawing:
@@ -301,13 +288,9 @@ def _attention_example(index: int, example) -> Drawing:
     axes.set(xlim=(-1, len(weights)), ylim=(0, 1.25 * weights[valid].max()))
     _shade(axes, ~mask)
     for rank, (frame, colour) in enumerate(zip(most, (_VERMILION, _BLUE, _GREEN), strict=False)):
-        axes.plot(
-            [frame], [weights[frame]], _MARKERS[rank], color=colour, markersize=7, markeredgecolor="white"
-        )
+        axes.plot([frame], [weights[frame]], _MARKERS[rank], color=colour, markersize=7, markeredgecolor="white")
         _face(figure.add_subplot(grid[1, rank]), example, frame, most, colour, rank)
-    caption = (
-        "The three frames with the most weight, drawn as the landmark graph; grey: frames without a face."
-    )
+    caption = "The three frames with the most weight, drawn as the landmark graph; grey: frames without a face."
     return Drawing(
         name,
         title,
@@ -336,9 +319,7 @@ def _face(axes, example, frame, frames, colour, rank) -> None:
     axes.plot(*face.T, linestyle="", marker=_MARKERS[rank], color=colour, markersize=2)
     low, high = (limit(landmarks[frames, :, :2], axis=(0, 1)) for limit in (np.nanmin, np.nanmax))
     margin = 0.05 * max(float((high - low).max()), 1e-9)
-    axes.set(
-        xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), aspect="equal"
-    )
+    axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), aspect="equal")
 
 
 def _panel(x_label: str, y_label: str) -> tuple[Figure, Any]:
@@ -388,8 +369,6 @@ def _plain(text: str, most: int = 14) -> str:
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing"
-        )  # an identity in a script the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # an identity in a script the font lacks
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fingerprint.reports import wording
 
 if TYPE_CHECKING:
-    from fingerprint.reports.report import EvaluationReport
+    from fingerprint.reports.evaluation_report import EvaluationReport
 
 SHUFFLED_FRAMES = "shuffled_frames"
 STATIC_FRAME = "static_frame"
@@ -127,9 +127,7 @@ def _accuracy(rates) -> list[Finding]:
     auc = rate(row, "auc")
     verdict = chance_verdict(row)
     if auc["value"] is None:
-        return [
-            Finding(False, f"Nothing about accuracy: no error rate could be measured ({_why(row, auc)}).")
-        ]
+        return [Finding(False, f"Nothing about accuracy: no error rate could be measured ({_why(row, auc)}).")]
     eer = rate(row, "eer")
     text = f"AUC {wording.rate('auc', auc)}, EER {wording.rate('eer', eer)}{_few(eer)}"
     found = {
@@ -218,11 +216,7 @@ def _probe(controls) -> list[Finding]:
     text = f"balanced accuracy {known}, chance {wording.number('chance', chance)}"
     least = accuracy["value"] if accuracy["low"] is None else accuracy["low"]
     if least > chance["value"]:
-        return [
-            Finding(
-                False, f"That the face is left out: a probe reads the target from the embedding ({text})."
-            )
-        ]
+        return [Finding(False, f"That the face is left out: a probe reads the target from the embedding ({text}).")]
     return [Finding(True, f"A probe does not find the target in the embedding better than chance ({text}).")]
 
 
@@ -233,18 +227,14 @@ def _not_run(controls) -> list[Finding]:
         if _control(controls, name) is None or not _has_numbers(_control(controls, name))
     ]
     return (
-        [Finding(False, f"What a control would have told; without numbers: {', '.join(missing)}.")]
-        if missing
-        else []
+        [Finding(False, f"What a control would have told; without numbers: {', '.join(missing)}.")] if missing else []
     )
 
 
 def _reliability(rates) -> list[Finding]:
     row = condition(rates, "all")
     weak = [
-        wording.label(name)
-        for name, found in ((row or {}).get("rates") or {}).items()
-        if wording.unreliable(found)
+        wording.label(name) for name, found in ((row or {}).get("rates") or {}).items() if wording.unreliable(found)
     ]
     found = []
     if weak:
@@ -297,20 +287,14 @@ def _reach(report: EvaluationReport) -> list[Finding]:
     for key, what in (("generators", "generator"), ("corpora", "corpus")):
         names = report.data.get(key)
         if isinstance(names, (list, tuple)) and len(names) == 1:
-            found.append(
-                Finding(False, f"How it does on another {what}: the test data hold only {names[0]}.")
-            )
+            found.append(Finding(False, f"How it does on another {what}: the test data hold only {names[0]}."))
     leakage = str(report.protocol.get("leakage") or "not checked")
     checked = leakage.startswith("checked")
-    found.append(
-        Finding(checked, f"Leakage {leakage}." if checked else f"That nobody is in two splits: {leakage}.")
-    )
+    found.append(Finding(checked, f"Leakage {leakage}." if checked else f"That nobody is in two splits: {leakage}."))
     failed, videos = (report.acquisition.get(key) for key in ("failed", "videos"))
     if wording.is_number(failed) and failed > 0:
         of = f" of {wording.count(videos)}" if wording.is_number(videos) else ""
-        found.append(
-            Finding(False, f"Videos without a usable track: {wording.count(failed)}{of} (see Acquisition).")
-        )
+        found.append(Finding(False, f"Videos without a usable track: {wording.count(failed)}{of} (see Acquisition)."))
     return found
 
 

@@ -116,9 +116,7 @@ def _pictures(block: Pictures) -> str:
         f"<figcaption><b>{_escape(drawing.title)}.</b> {_prose(drawing.caption)}</figcaption>\n</figure>\n"
         for drawing in drawn
     )
-    sentences = "".join(
-        f"<p>{_escape(drawing.title)}: {_escape(drawing.missing)}.</p>\n" for drawing in absent
-    )
+    sentences = "".join(f"<p>{_escape(drawing.title)}: {_escape(drawing.missing)}.</p>\n" for drawing in absent)
     return (f'<div class="figures">\n{figures}</div>\n' if drawn else "") + sentences
 
 
@@ -134,7 +132,5 @@ def _prose(text: str) -> str:
 
 def _escape(text: str) -> str:
     """Data as text: no markup, no character that HTML forbids."""
-    text = "".join(
-        character if character in "\n\t" or ord(character) >= 32 else "\ufffd" for character in str(text)
-    )
+    text = "".join(character if character in "\n\t" or ord(character) >= 32 else "\ufffd" for character in str(text))
     return html.escape(text)

@@ -82,9 +82,7 @@ def fit_linear(
     centre, spread = scores.mean(), scores.std()
     if spread <= 1e-12 * max(1.0, abs(centre)):
         return LinearCalibration(0.0, 0.0)
-    share = np.where(
-        mated, prior * weights / weights[mated].sum(), (1 - prior) * weights / weights[~mated].sum()
-    )
+    share = np.where(mated, prior * weights / weights[mated].sum(), (1 - prior) * weights / weights[~mated].sum())
     slope, offset = _newton((scores - centre) / spread, mated, share, np.log(prior / (1 - prior)))
     return LinearCalibration(float(slope / spread), float(offset - slope * centre / spread))
 

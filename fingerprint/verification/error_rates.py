@@ -243,9 +243,7 @@ def checked(scores, mated, weights=None) -> tuple[np.ndarray, np.ndarray, np.nda
     scores, mated = np.asarray(scores, np.float64), np.asarray(mated)
     weights = np.ones(scores.shape) if weights is None else np.asarray(weights, np.float64)
     if scores.ndim != 1 or mated.shape != scores.shape or weights.shape != scores.shape:
-        raise RatesError(
-            f"one flag and weight a score wanted, found {scores.shape}, {mated.shape}, {weights.shape}"
-        )
+        raise RatesError(f"one flag and weight a score wanted, found {scores.shape}, {mated.shape}, {weights.shape}")
     if mated.dtype != bool:
         raise RatesError(f"mated flags want dtype bool, found {mated.dtype}")
     if np.isinf(scores).any():
@@ -289,16 +287,12 @@ def dcf_weights(p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) 
         RatesError: a prior outside (0, 1) or a cost that is not positive.
     """
     if not (0 < p_target < 1 and c_miss > 0 and c_fa > 0):
-        raise RatesError(
-            f"detection cost wants 0 < p_target < 1 and costs > 0, found {p_target}, {c_miss}, {c_fa}"
-        )
+        raise RatesError(f"detection cost wants 0 < p_target < 1 and costs > 0, found {p_target}, {c_miss}, {c_fa}")
     miss, false = p_target * c_miss, (1 - p_target) * c_fa
     return miss, false, min(miss, false)
 
 
-def llr_costs(
-    llr: Float[np.ndarray, " trial"], mated: Bool[np.ndarray, " trial"]
-) -> Float[np.ndarray, " trial"]:
+def llr_costs(llr: Float[np.ndarray, " trial"], mated: Bool[np.ndarray, " trial"]) -> Float[np.ndarray, " trial"]:
     """Cost of each log likelihood ratio in bits: log2(1 + e^-llr) where mated, log2(1 + e^llr) where not."""
     return np.logaddexp(0.0, np.where(mated, -llr, llr)) / np.log(2)
 
@@ -346,9 +340,7 @@ def fta(scores: Float[np.ndarray, " trial"], mated: Bool[np.ndarray, " trial"]) 
     """
     failed, mated = np.isnan(scores), np.asarray(mated)
     if mated.all() or not mated.any():
-        raise RatesError(
-            f"failure to acquire wants both classes, found {mated.sum()} mated of {len(mated)} trials"
-        )
+        raise RatesError(f"failure to acquire wants both classes, found {mated.sum()} mated of {len(mated)} trials")
     return float(failed[mated].mean()), float(failed[~mated].mean())
 
 

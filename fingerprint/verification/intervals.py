@@ -116,18 +116,14 @@ def paired_difference(
         )
     people = _People(reference_driver, probe_driver)
     both = ~np.isnan(scores_a) & ~np.isnan(scores_b)
-    first, second = (
-        _Curves(np.where(both, scores, np.nan), mated, people) for scores in (scores_a, scores_b)
-    )
+    first, second = (_Curves(np.where(both, scores, np.nan), mated, people) for scores in (scores_a, scores_b))
 
     def differences(weights) -> list[float] | None:
         a, b = first.curve(weights), second.curve(weights)
         return None if a is None else [a.metric(name) - b.metric(name) for name in metrics]
 
     values = dict(zip(metrics, differences(np.ones(people.pairs)), strict=True))
-    rows = [
-        row for weights in people.replicates(replicates, seed) if (row := differences(weights)) is not None
-    ]
+    rows = [row for weights in people.replicates(replicates, seed) if (row := differences(weights)) is not None]
     columns = _columns(metrics, rows)
     return {name: Difference(values[name], *_percentiles(columns[name])) for name in metrics}
 
@@ -217,18 +213,14 @@ class _Sums:
             columns[_wrong_at(name)] = acquired & ((scores >= threshold) != mated)
         self._columns = tuple(columns)
         self._tables = [
-            np.stack(
-                [np.bincount(people.pair, side * column, people.pairs) for column in columns.values()], axis=1
-            )
+            np.stack([np.bincount(people.pair, side * column, people.pairs) for column in columns.values()], axis=1)
             for side in (mated, ~mated)
         ]
 
     def names(self, with_fta: bool) -> list[str]:
         found = ["fta"] if with_fta else []
         found += error_rates.LLR_METRICS if self._llr else ()
-        return found + [
-            threshold_rate_name(rate, name) for name in self._thresholds for rate in THRESHOLD_RATES
-        ]
+        return found + [threshold_rate_name(rate, name) for name in self._thresholds for rate in THRESHOLD_RATES]
 
     def rates(self, pair_weights) -> dict[str, float]:
         m, n = (dict(zip(self._columns, pair_weights @ table, strict=True)) for table in self._tables)
@@ -236,15 +228,11 @@ class _Sums:
         if self._llr:
             rates["cllr"] = (m["cost"] / m["acquired"] + n["cost"] / n["acquired"]) / 2
             miss, false, default = error_rates.dcf_weights()
-            rates["act_dcf"] = (
-                miss * m["wrong"] / m["acquired"] + false * n["wrong"] / n["acquired"]
-            ) / default
+            rates["act_dcf"] = (miss * m["wrong"] / m["acquired"] + false * n["wrong"] / n["acquired"]) / default
         for name in self._thresholds:
             wrong = _wrong_at(name)
             fmr, fnmr = n[wrong] / n["acquired"], m[wrong] / m["acquired"]
-            far, frr = error_rates.far_frr(
-                fmr, fnmr, 1 - m["acquired"] / m["all"], 1 - n["acquired"] / n["all"]
-            )
+            far, frr = error_rates.far_frr(fmr, fnmr, 1 - m["acquired"] / m["all"], 1 - n["acquired"] / n["all"])
             for rate, value in zip(THRESHOLD_RATES, (fmr, fnmr, far, frr), strict=True):
                 rates[threshold_rate_name(rate, name)] = value
         return rates

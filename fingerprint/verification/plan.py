@@ -138,9 +138,7 @@ class Plan:
                 raise ProtocolError(f"{self.protocol}: max_trials wants at least 2, found {max_trials}")
             keep_other = min(total, max_trials - min(count, max_trials // 2))
             keep_mated = min(count, max_trials - keep_other)
-            self._notes.append(
-                f"drawn: {keep_mated} of {count} mated and {keep_other} of {total} non-mated trials"
-            )
+            self._notes.append(f"drawn: {keep_mated} of {count} mated and {keep_other} of {total} non-mated trials")
         chosen = _draw(self._rng, count, keep_mated)
         other = _trials(self.non_mated, _draw(self._rng, total, keep_other))
         template, probe = (np.concatenate([m[chosen], n]) for m, n in zip(mated, other, strict=True))

@@ -108,8 +108,7 @@ def claimed_target(
     self-reenactments of X, from another source clip. Non-mated probes: cross-reenactments with target X and
     another driver. Real videos (generator ORIG) are left out: they would be told apart by how they were made.
 
-    Args and errors: as `all_pairs`; also
-        ProtocolError: no identity has both self- and cross-reenactments.
+    Args and errors: as `all_pairs`; also ProtocolError: no identity has both self- and cross-reenactments.
     """
     plan = Plan("claimed_target", videos, seed, enrolment_clips, max_templates_per_driver)
     table, without = plan.table, 0
@@ -136,13 +135,12 @@ def driver_on_other_target(
 ) -> TrialList:
     """Does the embedding follow the driver onto other faces (the invariance claim)?
 
-    Enrolment: self-reenactments of X (rendered, not ORIG). Mated probes: X driving a face Y ≠ X, from
-        another source clip.
-    Non-mated probes: another driver Z on that same set of faces, cross-reenactments as well (Z ≠ Y), so that
-    no probe shows the enrolled face and none is told apart by being a self-reenactment.
+    Enrolment: self-reenactments of X (rendered, not ORIG). Mated probes: X driving a face Y ≠ X, from another source
+    clip. Non-mated probes: another driver Z on that same set of faces, cross-reenactments as well (Z ≠ Y), so that no
+    probe shows the enrolled face and none is told apart by being a self-reenactment.
 
-    Args and errors: as `all_pairs`; also
-        ProtocolError: no identity has self-reenactments and drives a face that others drive too.
+    Args and errors: as `all_pairs`; also ProtocolError: no identity has self-reenactments and drives a face that others
+    drive too.
     """
     plan = Plan("driver_on_other_target", videos, seed, enrolment_clips, max_templates_per_driver)
     table, without = plan.table, 0
@@ -182,16 +180,12 @@ def pairs_csv(path, videos: Mapping[str, np.ndarray]) -> TrialList:
     table_ids = np.asarray(videos["video_id"]).astype(str).tolist()
     rows = {_stem(video_id): row for row, video_id in enumerate(table_ids)}
     if len(rows) != len(table_ids):
-        raise ProtocolError(
-            f"{path}: {len(table_ids) - len(rows)} video ids differ by folder or extension only"
-        )
+        raise ProtocolError(f"{path}: {len(table_ids) - len(rows)} video ids differ by folder or extension only")
     pairs = _read_pairs(Path(path))
     known = np.array([a in rows and b in rows for a, b, _ in pairs], bool)
     missing = tuple(pair for pair, found in zip(pairs, known, strict=True) if not found)
     if not known.any():
-        raise ProtocolError(
-            f"{path}: none of {len(pairs)} pairs names two of the {len(table_ids)} videos of the table"
-        )
+        raise ProtocolError(f"{path}: none of {len(pairs)} pairs names two of the {len(table_ids)} videos of the table")
     enrolled, template_index = np.unique(
         [rows[pair[0]] for pair, found in zip(pairs, known, strict=True) if found], return_inverse=True
     )
@@ -200,12 +194,8 @@ def pairs_csv(path, videos: Mapping[str, np.ndarray]) -> TrialList:
     driver = np.asarray(videos["driver"]).astype(str)
     wrong = int(((driver[enrolled[template_index]] == driver[probe_index]) != mated).sum())
     if wrong:
-        raise ProtocolError(
-            f"{path}: {wrong} of {len(mated)} labels contradict the drivers of the video table"
-        )
-    note = (
-        f"{len(missing)} of {len(pairs)} pairs name a video that is missing: counted as failures to acquire"
-    )
+        raise ProtocolError(f"{path}: {wrong} of {len(mated)} labels contradict the drivers of the video table")
+    note = f"{len(missing)} of {len(pairs)} pairs name a video that is missing: counted as failures to acquire"
     return trial_lists.build(
         videos,
         [(row,) for row in enrolled],
@@ -238,9 +228,7 @@ def _read_pairs(path: Path) -> list[tuple[str, str, bool]]:
     for role, known in _HEADERS.items():
         found = [index for index, name in enumerate(header) if name in known]
         if len(found) != 1:
-            raise ProtocolError(
-                f"{path}: one {role} column wanted, named one of {', '.join(known)}; found {header}"
-            )
+            raise ProtocolError(f"{path}: one {role} column wanted, named one of {', '.join(known)}; found {header}")
         columns[role] = found[0]
     width = len(header)
     pairs = []

@@ -96,9 +96,7 @@ class ScoreTable:
         return cls(
             scores=extended(scores, (np.nan for _ in missing)),
             mated=extended(trials.mated, (pair[2] for pair in missing)),
-            conditions={
-                name: extended(flags, (False for _ in missing)) for name, flags in trials.conditions.items()
-            },
+            conditions={name: extended(flags, (False for _ in missing)) for name, flags in trials.conditions.items()},
             videos=tuple(rows),
             templates=trials.templates + tuple((rows[video_id],) for video_id in enrolled),
             template_index=extended(trials.template_index, (template[pair[0]] for pair in missing)),
@@ -129,9 +127,7 @@ def write(path, trials: TrialList, videos, scores: Float[np.ndarray, " trial"]) 
     table = ScoreTable.from_trials(trials, videos["video_id"], scores)
     joined = [video_id for video_id in table.videos if "+" in video_id]
     if joined:
-        raise ProtocolError(
-            f"{len(joined)} video ids contain '+', which joins the ids of a template: {joined[0]!r}"
-        )
+        raise ProtocolError(f"{len(joined)} video ids contain '+', which joins the ids of a template: {joined[0]!r}")
     head = {
         "format": _FORMAT,
         "protocol": table.protocol,
@@ -155,9 +151,7 @@ def write(path, trials: TrialList, videos, scores: Float[np.ndarray, " trial"]) 
 
 def _write_rows(file, table: ScoreTable) -> None:
     names = pa.array(table.videos, pa.string())
-    templates = pa.array(
-        ["+".join(table.videos[row] for row in rows) for rows in table.templates], pa.string()
-    )
+    templates = pa.array(["+".join(table.videos[row] for row in rows) for rows in table.templates], pa.string())
     drivers = pa.array([*table.drivers, ""], pa.string())  # code -1: no name
     schema = pa.schema([(name, _arrow_type(name)) for name in _COLUMNS])
     with pa.csv.CSVWriter(file, schema) as writer:
@@ -188,16 +182,12 @@ def read(path) -> ScoreTable:
         rows = pa.csv.read_csv(
             path,
             read_options=pa.csv.ReadOptions(skip_rows=1),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=types, null_values=[""], strings_can_be_null=False
-            ),
+            convert_options=pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:
         raise RatesError(f"{path}: damaged score file: {error}") from error
     if tuple(rows.column_names) != _COLUMNS:
-        raise RatesError(
-            f"{path}: a score file has the columns {', '.join(_COLUMNS)}; found {rows.column_names}"
-        )
+        raise RatesError(f"{path}: a score file has the columns {', '.join(_COLUMNS)}; found {rows.column_names}")
     if rows.num_rows != head["trials"] or not _ends_with_newline(path):
         raise RatesError(f"{path}: cut short: {rows.num_rows} of {head['trials']} trials found")
     template_names, template_index = _coded(rows["template"])

@@ -103,9 +103,7 @@ def build(
     driver = driver.astype(np.int32)
     mixed = ((driver[padded] != driver[padded[:, :1]]) & (padded >= 0)).any(axis=1).sum()
     if mixed:
-        raise ProtocolError(
-            f"{protocol}: {mixed} of {len(templates)} templates mix drivers; a template has one"
-        )
+        raise ProtocolError(f"{protocol}: {mixed} of {len(templates)} templates mix drivers; a template has one")
     reference_driver = driver[padded[:, 0]][template_index]
     probe_driver = driver[probe_index]
     mated = reference_driver == probe_driver if mated is None else np.ascontiguousarray(mated, bool)
@@ -172,9 +170,7 @@ def check_leakage(trials: TrialList, videos: Mapping[str, np.ndarray], other_ide
         if number:
             problems.append(f"{number} {what}")
 
-    found(
-        int(_shared(np.arange(count), padded, *pairs).sum()), "trials whose probe is inside its own template"
-    )
+    found(int(_shared(np.arange(count), padded, *pairs).sum()), "trials whose probe is inside its own template")
     same_clip = _shared(_codes(videos["clip_id"]), padded, *pairs)
     found(
         int((same_clip & trials.mated).sum()),
@@ -187,9 +183,7 @@ def check_leakage(trials: TrialList, videos: Mapping[str, np.ndarray], other_ide
     keys.sort()
     found(int((keys[1:] == keys[:-1]).sum()), "duplicate trials")
     used = _used_rows(padded, *pairs, count)
-    identities = set(
-        np.unique(np.concatenate([_text(videos[role])[used] for role in ("driver", "target")])).tolist()
-    )
+    identities = set(np.unique(np.concatenate([_text(videos[role])[used] for role in ("driver", "target")])).tolist())
     leaked = sorted(identities & set(other_identities))
     if leaked:
         shown = ", ".join(leaked[:10]) + (", …" if len(leaked) > 10 else "")
@@ -206,9 +200,7 @@ def check_video_table(videos: Mapping[str, np.ndarray]) -> int:
     """
     absent = [name for name in COLUMNS if name not in videos]
     if absent:
-        raise ProtocolError(
-            f"video table lacks columns {', '.join(absent)}; found {', '.join(sorted(videos))}"
-        )
+        raise ProtocolError(f"video table lacks columns {', '.join(absent)}; found {', '.join(sorted(videos))}")
     lengths = {name: len(videos[name]) for name in COLUMNS}
     if len(set(lengths.values())) != 1 or lengths["video_id"] == 0:
         raise ProtocolError(f"video table wants columns of one length > 0, found {lengths}")

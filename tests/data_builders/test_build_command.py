@@ -17,9 +17,7 @@ NAME = "landmark_folder/mine"
 
 def run(*args, **kwargs):
     command = [sys.executable, "-m", "data_builders.build", *map(str, args)]
-    return subprocess.run(
-        command, cwd=trees.REPOSITORY, capture_output=True, text=True, timeout=120, **kwargs
-    )
+    return subprocess.run(command, cwd=trees.REPOSITORY, capture_output=True, text=True, timeout=120, **kwargs)
 
 
 def test_help_is_quick_and_loads_no_tfds():
@@ -46,11 +44,7 @@ def test_build_verify_and_overwrite(tmp_path):
     tree, data = trees.landmark_folder(tmp_path / "tree"), tmp_path / "data"
     result = run(NAME, "--source", tree, "--data_dir", data)
     assert result.returncode == 0, result.stderr
-    assert (
-        str(data / NAME / "1.0.0") in result.stdout
-        and "3 drivers" in result.stdout
-        and " s\n" in result.stdout
-    )
+    assert str(data / NAME / "1.0.0") in result.stdout and "3 drivers" in result.stdout and " s\n" in result.stdout
     assert "100%" in result.stderr and "Downloading" not in result.stdout
     result = run(NAME, "--data_dir", data, "--verify")
     assert result.returncode == 0 and "every record read and checked" in result.stdout
@@ -89,11 +83,7 @@ def test_equal_options_make_equal_files(tmp_path):
     for data in ("a", "b"):
         run("synthetic_drivers/full_tiny", "--data_dir", tmp_path / data, check=True)
     one, other = (
-        {
-            str(p.relative_to(tmp_path / data)): p.read_bytes()
-            for p in (tmp_path / data).rglob("*")
-            if p.is_file()
-        }
+        {str(p.relative_to(tmp_path / data)): p.read_bytes() for p in (tmp_path / data).rglob("*") if p.is_file()}
         for data in ("a", "b")
     )
     assert one == other and any("train.array_record" in name for name in one)
@@ -186,7 +176,5 @@ def test_imported_and_built_as_the_tfds_command_does(tmp_path, name, config):
         manual,
         tmp_path,
     ]
-    subprocess.run(
-        list(map(str, command)), cwd=trees.REPOSITORY, check=True, timeout=120, capture_output=True
-    )
+    subprocess.run(list(map(str, command)), cwd=trees.REPOSITORY, check=True, timeout=120, capture_output=True)
     assert len(records.open_split(tmp_path, f"{name}/{config}", "train", verify=True))

@@ -18,9 +18,7 @@ from fingerprint.errors import ArrayRefused, DatasetError, FingerprintError
 def built(dataset, tmp_path, **options):
     """Builds `dataset` and returns its folder and, by split, its metadata."""
     folder = build.build(dataset, tmp_path / "data", Options(**options))
-    opened = {
-        s: records.open_split(tmp_path / "data", dataset, s, verify=True) for s in _info(folder)["records"]
-    }
+    opened = {s: records.open_split(tmp_path / "data", dataset, s, verify=True) for s in _info(folder)["records"]}
     return folder, {split: source.metadata() for split, source in opened.items()}
 
 
@@ -29,11 +27,7 @@ def _info(folder: pathlib.Path) -> dict:
 
 
 def _videos(tables, *columns):
-    return {
-        tuple(str(table[c][i]) for c in columns)
-        for table in tables.values()
-        for i in range(len(table["driver"]))
-    }
+    return {tuple(str(table[c][i]) for c in columns) for table in tables.values() for i in range(len(table["driver"]))}
 
 
 class TestLandmarkFolder:
@@ -63,9 +57,7 @@ class TestLandmarkFolder:
         tree = trees.landmark_folder(tmp_path / "tree")
         for name in "ab":
             build.build("landmark_folder/mine", tmp_path / name, Options(source=tree))
-        digests = [
-            (tmp_path / n / "landmark_folder" / "mine" / "1.0.0" / "digests.json").read_text() for n in "ab"
-        ]
+        digests = [(tmp_path / n / "landmark_folder" / "mine" / "1.0.0" / "digests.json").read_text() for n in "ab"]
         assert digests[0] == digests[1]
 
     def test_reenactments_cross_no_split(self, tmp_path):
@@ -73,16 +65,10 @@ class TestLandmarkFolder:
         trees.save(tree / "p0" / "p1" / "hello.npy")
         trees.save(tree / "p0" / "p4" / "hello.npy")
         csv = tmp_path / "splits.csv"
-        csv.write_text(
-            "identity,split\n" + "".join(f"p{i},{'test' if i > 2 else 'train'}\n" for i in range(5))
-        )
+        csv.write_text("identity,split\n" + "".join(f"p{i},{'test' if i > 2 else 'train'}\n" for i in range(5)))
         folder, tables = built("landmark_folder/mine", tmp_path, source=tree, splits_csv=csv)
-        assert ("p0", "p1", "unknown", "p0--hello") in _videos(
-            tables, "driver", "target", "generator", "clip_id"
-        )
-        assert ("p0", "p0", "ORIG", "p0--hello") in _videos(
-            tables, "driver", "target", "generator", "clip_id"
-        )
+        assert ("p0", "p1", "unknown", "p0--hello") in _videos(tables, "driver", "target", "generator", "clip_id")
+        assert ("p0", "p0", "ORIG", "p0--hello") in _videos(tables, "driver", "target", "generator", "clip_id")
         assert "excluded,cross_split,p0/p4/hello.npy" in (folder / "failures.csv").read_text()
         assert not {"p3", "p4"} & set(tables["train"]["target"])
 
@@ -93,9 +79,7 @@ class TestLandmarkFolder:
             "video_id,clip_id,sentence,generator,fps,width,height\n"
             "p0--p0--hello,take7,DFA,LIVE,30,1280,720\np1--p1--goodbye,,,,,,\n"
         )
-        _, tables = built(
-            "landmark_folder/mine", tmp_path, source=tree, metadata_csv=csv, fps=10.0, corpus="lab"
-        )
+        _, tables = built("landmark_folder/mine", tmp_path, source=tree, metadata_csv=csv, fps=10.0, corpus="lab")
         columns = ("video_id", "clip_id", "sentence", "generator", "fps", "image_size", "corpus")
         videos = _videos(tables, *columns)
         assert ("p0--p0--hello", "take7", "DFA", "LIVE", "30.0", "[1280  720]", "lab") in videos
@@ -108,9 +92,7 @@ class TestLandmarkFolder:
         ):
             csv.write_text(text)
             with pytest.raises(DatasetError, match=message):
-                build.build(
-                    "landmark_folder/other", tmp_path / "data", Options(source=tree, metadata_csv=csv)
-                )
+                build.build("landmark_folder/other", tmp_path / "data", Options(source=tree, metadata_csv=csv))
         csv.write_text("video_id\nnobody--nobody--none\n")
         with pytest.raises(DatasetError, match="1 × missing"):
             build.build("landmark_folder/other", tmp_path / "data", Options(source=tree, metadata_csv=csv))
@@ -156,8 +138,7 @@ class TestLandmarkFolder:
         np.save(tree / ".cache" / "p0" / "hidden.npy", np.zeros((4, 109, 3), np.float32))
         folder, tables = built("landmark_folder/mine", tmp_path, source=tree, failure_budget=0.5)
         assert _info(folder)["refused"] == {
-            reason: 1
-            for reason in ("layout", "name", "pickle", "shape", "no_valid_frame", "truncated", "outside_root")
+            reason: 1 for reason in ("layout", "name", "pickle", "shape", "no_valid_frame", "truncated", "outside_root")
         }
         assert _info(folder)["excluded"] == {"extension": 1}
         assert sum(len(t["driver"]) for t in tables.values()) == 10
@@ -193,9 +174,7 @@ class TestAvaprintdb:
         videos = _videos(tables, "driver", "target", "generator", "corpus", "clip_id", "sentence")
         assert ("C1012", "C1014", "GAGA", "cremad", "1012_DFA_ANG_XX", "DFA") in videos
         assert ("C1014", "C1012", "GAGA", "cremad", "1012_DFA_ANG_XX", "DFA") not in videos
-        assert tables["test"]["image_size"].tolist() == [[0, 0]] and set(tables["test"]["driver"]) == {
-            "C1003"
-        }
+        assert tables["test"]["image_size"].tolist() == [[0, 0]] and set(tables["test"]["driver"]) == {"C1003"}
         assert _info(folder)["excluded"] == {"cross_split": 1}
         assert any("4 from CREMA-D_all.csv" in note for note in _info(folder)["notes"])
 
@@ -203,9 +182,7 @@ class TestAvaprintdb:
         options = dict(source=trees.dummy_data("avaprintdb"), whole_dev=True, image_size=(480, 360), fps=30.0)
         _, tables = built("avaprintdb/all", tmp_path, **options)
         assert {s: len(t["driver"]) for s, t in tables.items()} == {"train": 5, "test": 1}
-        assert tables["test"]["image_size"].tolist() == [[480, 360]] and tables["test"]["fps"].tolist() == [
-            30
-        ]
+        assert tables["test"]["image_size"].tolist() == [[480, 360]] and tables["test"]["fps"].tolist() == [30]
 
     def test_without_tables_the_uuid_is_the_recording(self, tmp_path):
         tree = trees.avaprintdb(tmp_path / "tree")
@@ -217,9 +194,7 @@ class TestAvaprintdb:
 
     def test_another_part_is_another_config(self, tmp_path):
         with pytest.raises(DatasetError, match="no file of cremad, rendered by LIVE"):
-            build.build(
-                "avaprintdb/cremad_live", tmp_path / "data", Options(source=trees.dummy_data("avaprintdb"))
-            )
+            build.build("avaprintdb/cremad_live", tmp_path / "data", Options(source=trees.dummy_data("avaprintdb")))
 
     @pytest.mark.parametrize(
         ("row", "message"),
@@ -238,12 +213,8 @@ class TestAvaprintdb:
     def test_names_and_tables_that_are_none(self, tmp_path):
         tree = trees.avaprintdb(tmp_path / "tree")
         trees.save(tree / "landmarks" / "DEV" / "GAGA" / "C1012--C1012--GAGA.npy")
-        trees.save(
-            tree / "landmarks" / "DEV" / "GAGA" / f"C1012--C1012--{trees.UUIDS['1012_DFA_ANG_XX']}--LIVE.npy"
-        )
-        trees.save(
-            tree / "landmarks" / "DEV" / "GAGA" / f"C1002--C1002--{trees.UUIDS['1012_DFA_ANG_XX']}--GAGA.npy"
-        )
+        trees.save(tree / "landmarks" / "DEV" / "GAGA" / f"C1012--C1012--{trees.UUIDS['1012_DFA_ANG_XX']}--LIVE.npy")
+        trees.save(tree / "landmarks" / "DEV" / "GAGA" / f"C1002--C1002--{trees.UUIDS['1012_DFA_ANG_XX']}--GAGA.npy")
         folder, _ = built("avaprintdb/all", tmp_path, source=tree, failure_budget=0.5)
         assert _info(folder)["refused"] == {"name": 2, "identity": 1}
         (tmp_path / "other.csv").write_text("a,b\n1,2\n")
@@ -266,23 +237,17 @@ class TestGagavatarBenchmark:
             ("Actor_19", "1038", "ravdess", "GAGAvatar", "01-01-01-01-01-01-19", "01"),
         }
         assert tables["validation"]["driver"].tolist() == ["1004"]  # an NVFAIR validation identity
-        assert _info(folder)["notes"] == [
-            "folder order: driver/target (2 videos whose driver is not the target)"
-        ]
+        assert _info(folder)["notes"] == ["folder order: driver/target (2 videos whose driver is not the target)"]
 
     def test_windows(self, tmp_path):
         tree = trees.gagavatar(tmp_path / "tree")
         _, tables = built(self.NAME, tmp_path / "kept", source=tree)
-        assert tables["train"]["window_index"].tolist() == [0, 1] and tables["train"][
-            "start_frame"
-        ].tolist() == [0, 50]
+        assert tables["train"]["window_index"].tolist() == [0, 1] and tables["train"]["start_frame"].tolist() == [0, 50]
         assert set(tables["train"]["video_id"]) == {"1002_DFA_HAP_XX_Actor_01"} and set(
             tables["train"]["num_frames"]
         ) == {50}
         _, tables = built(self.NAME, tmp_path / "dropped", source=tree, drop_first_frame=True)
-        assert tables["train"]["start_frame"].tolist() == [1, 51] and set(tables["train"]["num_frames"]) == {
-            49
-        }
+        assert tables["train"]["start_frame"].tolist() == [1, 51] and set(tables["train"]["num_frames"]) == {49}
         source = records.open_split(tmp_path / "dropped" / "data", self.NAME, "train")
         wanted = trees.track("w1.npy", 50).astype(np.float32)[1:]
         np.testing.assert_array_equal(source[1]["landmarks"], wanted)
@@ -326,9 +291,7 @@ class TestGagavatarBenchmark:
         assert _info(folder)["excluded"] == {"known_bad": 2, "cross_split": 1}
         assert _info(folder)["refused"] == {"name": 1}
         assert {s: len(t["driver"]) for s, t in tables.items()} == {"train": 2, "validation": 1, "test": 1}
-        _, tables = built(
-            self.NAME, tmp_path / "whole", source=tmp_path / "tree", failure_budget=0.3, whole_dev=True
-        )
+        _, tables = built(self.NAME, tmp_path / "whole", source=tmp_path / "tree", failure_budget=0.3, whole_dev=True)
         assert {s: len(t["driver"]) for s, t in tables.items()} == {"train": 4, "test": 1}
 
     def test_windows_of_another_length_are_refused(self, tmp_path):

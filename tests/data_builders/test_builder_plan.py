@@ -46,19 +46,13 @@ def test_an_empty_split():
 
 
 def test_a_record_that_is_not_finite_never_gets_in():
-    track = LoadedTrack(
-        np.full((3, 68, 3), np.nan, np.float32), np.ones(3, bool), 0.0, np.zeros(2, np.int32), 0.0
-    )
+    track = LoadedTrack(np.full((3, 68, 3), np.nan, np.float32), np.ones(3, bool), 0.0, np.zeros(2, np.int32), 0.0)
     with pytest.raises(DatasetError, match="must be finite"):
         base.as_record(window("train", "v", "a", "a"), track, "ibug68")
 
 
 def test_shards_keep_windows_together_and_in_turn():
-    plan = [
-        window("train", f"v{i}", "a", "a", window_index=k, num_bytes=20 << 20)
-        for k in (1, 0, 2)
-        for i in range(7)
-    ]
+    plan = [window("train", f"v{i}", "a", "a", window_index=k, num_bytes=20 << 20) for k in (1, 0, 2) for i in range(7)]
     shards = base._shards(plan)
     assert len(shards) == 7 and all(sum(w.num_bytes for w in shard) <= 64 << 20 for shard in shards)
     order = [w for shard in shards for w in shard]
@@ -136,10 +130,7 @@ def test_every_builder_is_registered_described_and_of_the_schema(tmp_path, name)
     """What TFDS' own test case checks and needs TensorFlow for."""
     cls = build.builder_class(name)
     builder = cls(data_dir=tmp_path, config=cls.BUILDER_CONFIGS[0].name)
-    assert (
-        builder.name == name
-        and builder.info.features.to_json() == records.features(builder.landmark_set).to_json()
-    )
+    assert builder.name == name and builder.info.features.to_json() == records.features(builder.landmark_set).to_json()
     metadata = cls.get_metadata()
     assert metadata.description and metadata.citation.startswith("@") and metadata.tags
     from tensorflow_datasets.core import dataset_metadata
@@ -160,10 +151,7 @@ def test_dummy_data_is_what_the_script_makes(tmp_path, monkeypatch, name):
             return loaded["landmarks"] if path.suffix == ".npz" else loaded
 
         files = [p for p in sorted(root.rglob("*")) if p.is_file()]
-        return {
-            str(p.relative_to(root)): p.read_text() if p.suffix == ".csv" else points(p).tolist()
-            for p in files
-        }
+        return {str(p.relative_to(root)): p.read_text() if p.suffix == ".csv" else points(p).tolist() for p in files}
 
     assert content(committed) == content(tmp_path / name)
     assert all(p.stat().st_size < 40_000 for p in committed.rglob("*"))
@@ -173,17 +161,13 @@ def test_the_failure_budget(tmp_path):
     tree = trees.landmark_folder(tmp_path / "tree")
     (tree / "p0" / "p0" / "bad.npy").write_bytes(b"nonsense")
     options = Options(source=tree, failure_budget=0.05)
-    with pytest.raises(
-        DatasetError, match=r"1 of 11 files refused \(1 × truncated\).*failures\.csv"
-    ) as error:
+    with pytest.raises(DatasetError, match=r"1 of 11 files refused \(1 × truncated\).*failures\.csv") as error:
         build.build("landmark_folder/x", tmp_path / "data", options)
     listed = pathlib.Path(str(error.value).rsplit(" ", 1)[1])
     assert "refused,truncated,p0/p0/bad.npy" in listed.read_text()
     with pytest.raises(DatasetError, match="no data set"):
         records.open_split(tmp_path / "data", "landmark_folder/x", "train")
-    folder = build.build(
-        "landmark_folder/x", tmp_path / "data", dataclasses.replace(options, failure_budget=0.1)
-    )
+    folder = build.build("landmark_folder/x", tmp_path / "data", dataclasses.replace(options, failure_budget=0.1))
     assert "refused,truncated,p0/p0/bad.npy" in (folder / "failures.csv").read_text()
     assert json.loads((folder / "build.json").read_text())["refused"] == {"truncated": 1}
     assert not listed.exists()

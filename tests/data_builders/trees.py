@@ -73,12 +73,8 @@ def avaprintdb(root: pathlib.Path, rows=AVAPRINTDB, generator: str = "GAGA") -> 
     """AVAPrintDB's layout, with the generation table of CREMA-D."""
     lines = ["driver_id,driver_video_path,driver_video_randomname,target_id,target_image_path,split"]
     for part, target, driver, recording in rows:
-        save(
-            root / "landmarks" / part / generator / f"{target}--{driver}--{UUIDS[recording]}--{generator}.npy"
-        )
-        lines.append(
-            f"{driver},CREMA-D/mp4/{recording}.mp4,{UUIDS[recording]},{target},faces/{target}.png,{part}"
-        )
+        save(root / "landmarks" / part / generator / f"{target}--{driver}--{UUIDS[recording]}--{generator}.npy")
+        lines.append(f"{driver},CREMA-D/mp4/{recording}.mp4,{UUIDS[recording]},{target},faces/{target}.png,{part}")
     (root / "generation").mkdir(exist_ok=True)
     (root / "generation" / "CREMA-D_all.csv").write_text("\n".join(lines) + "\n")
     return root

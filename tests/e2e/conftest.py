@@ -59,7 +59,12 @@ class Program:
 
     def run(self, workdir, *extra: str, devices: int = 1, expect: int = 0) -> subprocess.CompletedProcess:
         done = subprocess.run(
-            self.command(workdir, *extra), cwd=ROOT, env=self.environment(devices), capture_output=True, text=True, timeout=300
+            self.command(workdir, *extra),
+            cwd=ROOT,
+            env=self.environment(devices),
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == expect, done.stderr[-3000:] + done.stdout[-2000:]
         return done

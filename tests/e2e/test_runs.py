@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+
 from tests.e2e.conftest import losses
 
 
@@ -32,7 +33,7 @@ def test_quickstart_ends_in_a_report_on_unseen_people(finished_run):
 
 def test_the_log_holds_every_step_and_tensorboard_reads_it(finished_run):
     assert sorted(losses(finished_run)) == list(range(1, 13))
-    from tests.e2e.tensorboard_events import scalars  # noqa: PLC0415
+    from tests.e2e.tensorboard_events import scalars
 
     events = scalars(finished_run / "tensorboard")
     assert events["loss"] == pytest.approx(losses(finished_run), rel=1e-6)
@@ -85,7 +86,12 @@ def test_devices_and_processes_change_nothing(program, finished_run, tmp_path):
 
 
 def test_two_processes_stop_together_and_resume(program, tmp_path):
-    options = ("--mode=train", "--config.checkpoint.every=1000", "--config.train.eval_every=12", "--config.train.num_steps=12")
+    options = (
+        "--mode=train",
+        "--config.checkpoint.every=1000",
+        "--config.train.eval_every=12",
+        "--config.train.num_steps=12",
+    )
     program.run(tmp_path / "one", *options)
     processes = start_two(program, tmp_path / "two", *options)
     wait_for_step(tmp_path / "two", processes[0], 2)
@@ -112,7 +118,7 @@ def test_a_second_run_in_the_same_folder_is_refused(program, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_named_and_passed_over_only_when_asked(program, finished_run, tmp_path):
-    import shutil  # noqa: PLC0415
+    import shutil
 
     workdir = tmp_path / "run"
     shutil.copytree(finished_run, workdir)
@@ -144,7 +150,7 @@ def test_what_cannot_run_is_said_before_the_first_step(program, tmp_path, option
 
 
 def test_evaluate_alone_on_an_imported_model(program, shared, tmp_path):
-    from fingerprint import import_weights  # noqa: PLC0415
+    from fingerprint import import_weights
 
     released = shared / "parity" / "avaprintdb_graph" / "checkpoint_graph_trained_cremad_liveportrait.pt"
     import_weights.import_avaprintdb(released, tmp_path / "model")
@@ -158,7 +164,7 @@ def test_evaluate_alone_on_an_imported_model(program, shared, tmp_path):
 
 
 def model_digest(workdir: pathlib.Path) -> list[bytes]:
-    from fingerprint import checkpoint  # noqa: PLC0415
+    from fingerprint import checkpoint
 
     flat, _, _ = checkpoint.load_model(workdir)
     return [flat[name].tobytes() for name in sorted(flat)]
@@ -180,9 +186,7 @@ def start_two(program, workdir, *options: str):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     return [
-        program.start(
-            workdir, f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}", *options
-        )
+        program.start(workdir, f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={i}", *options)
         for i in range(2)
     ]
 

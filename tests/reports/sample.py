@@ -8,7 +8,7 @@ import numpy as np
 
 from fingerprint.landmarks import topology
 from fingerprint.reports import findings
-from fingerprint.reports.report import EvaluationReport
+from fingerprint.reports.evaluation_report import EvaluationReport
 
 NASTY = '<script>alert("x")</script> & | ` $a$ _b_ [l](javascript:1)'
 RATES = (
@@ -243,8 +243,7 @@ def _attention(rng, video_id: str, frames: int = 60) -> dict:
     face = topology.get("avaprintdb109")
     sway = 0.15 * np.sin(np.arange(frames) / 4)[:, None, None] * np.array([1.0, 0.2, 0.0])
     opened = (
-        np.where(face.reference_shape[:, 1:2] > 0.5, 0.3, 0.0)
-        * np.abs(np.sin(np.arange(frames) / 6))[:, None, None]
+        np.where(face.reference_shape[:, 1:2] > 0.5, 0.3, 0.0) * np.abs(np.sin(np.arange(frames) / 6))[:, None, None]
     )
     landmarks = face.reference_shape[None] + sway + opened * np.array([0.0, 1.0, 0.0])
     mask = np.ones(frames, bool)

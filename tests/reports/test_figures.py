@@ -98,9 +98,7 @@ def test_tsne_finds_what_two_components_hide():
     assert purity(embedding_map.tsne(points, seed=0)) > 0.98 > purity(embedding_map.pca(points, 2))
 
 
-@pytest.mark.parametrize(
-    "points", [np.zeros((10, 3)), np.eye(3), np.ones((1, 2)), np.eye(6)[[0, 0, 1, 1, 2, 2]]]
-)
+@pytest.mark.parametrize("points", [np.zeros((10, 3)), np.eye(3), np.ones((1, 2)), np.eye(6)[[0, 0, 1, 1, 2, 2]]])
 def test_tsne_of_degenerate_points_is_finite(points):
     places = embedding_map.tsne(points, seed=0)
     assert places.shape == (len(points), 2) and np.isfinite(places).all()

@@ -9,8 +9,7 @@ from fingerprint.reports import console, findings
 
 def row(condition="all", auc=(0.9, 0.85, 0.94), eer=(0.18, 0.14, 0.22), errors=200):
     rates = {
-        name: dict(zip(("value", "low", "high"), found, strict=True))
-        for name, found in (("auc", auc), ("eer", eer))
+        name: dict(zip(("value", "low", "high"), found, strict=True)) for name, found in (("auc", auc), ("eer", eer))
     }
     for entry in rates.values():
         entry |= {"errors": errors, "unreliable": errors < 30}
@@ -89,8 +88,7 @@ def test_findings_of_the_sample(report):
     assert "An advantage over the static shape of the face alone: AUC +0.007 [-0.019, +0.034]" in missing
     assert "clip length and frame rate alone already tell drivers apart" in missing
     assert (
-        "a probe reads the target from the embedding (balanced accuracy 43.2 % [39.1, 47.5], chance 5.6 %)"
-        in missing
+        "a probe reads the target from the embedding (balanced accuracy 43.2 % [39.1, 47.5], chance 5.6 %)" in missing
     )
     assert "fewer than 30 errors: FNMR at FMR 0.1 %" in missing
     assert "only 18 identities" in missing and "only RAVDESS" in missing

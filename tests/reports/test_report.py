@@ -130,11 +130,7 @@ def test_every_rate_is_shown_with_its_interval(report, written):
     assert seen > 60
     for point in report.thresholds.values():
         assert wording.number("fmr", point["test_fmr"]) in page.text
-    assert (
-        "0.812345" in page.text
-        and "43.2 % [39.1, 47.5]" in page.text
-        and "+0.007 [-0.019, +0.034]" in page.text
-    )
+    assert "0.812345" in page.text and "43.2 % [39.1, 47.5]" in page.text and "+0.007 [-0.019, +0.034]" in page.text
 
 
 def test_reasons_stand_for_missing_rates(written):
@@ -150,9 +146,7 @@ def test_unreliable_rates_are_greyed_and_explained(report, written):
         for name, entry in row["rates"].items():
             if entry.get("unreliable"):
                 assert f"{wording.number(name, entry)} †" in weak
-    assert "†" not in " ".join(
-        text for text in page.parts if text not in page.weak and "marked †" not in text
-    )
+    assert "†" not in " ".join(text for text in page.parts if text not in page.weak and "marked †" not in text)
     assert "fewer than 30 errors stand behind the rate" in page.text
     assert " †" in written["markdown"].read_text("utf-8")
 
@@ -181,13 +175,9 @@ def test_write_replaces_and_leaves_nothing_behind(sample, report, tmp_path):
     assert "Second" in second["html"].read_text("utf-8")
     assert json.loads(second["json"].read_text("utf-8"))["title"] == "Second"
     left = {
-        str(path.relative_to(tmp_path / "deep/down"))
-        for path in (tmp_path / "deep/down").rglob("*")
-        if path.is_file()
+        str(path.relative_to(tmp_path / "deep/down")) for path in (tmp_path / "deep/down").rglob("*") if path.is_file()
     }
-    expected = {str(path.relative_to(tmp_path / "deep/down")) for path in second.values()} | {
-        "figures/mine.png"
-    }
+    expected = {str(path.relative_to(tmp_path / "deep/down")) for path in second.values()} | {"figures/mine.png"}
     assert left == expected
 
 
@@ -220,10 +210,7 @@ def test_lengths_must_agree(sample, report):
 
 
 def test_everything_missing_becomes_sentences(sample, report, tmp_path):
-    nothing = {
-        name: {}
-        for name in ("provenance", "data", "model", "protocol", "acquisition", "thresholds", "config")
-    }
+    nothing = {name: {} for name in ("provenance", "data", "model", "protocol", "acquisition", "thresholds", "config")}
     nothing |= {name: [] for name in ("rates", "controls", "training", "warnings", "attention")}
     nothing |= {"scores": np.zeros(0), "mated": np.zeros(0, bool), "same_target": np.zeros(0, bool)}
     nothing |= {"embeddings": None, "embedding_driver": [], "embedding_target": []}
@@ -268,12 +255,8 @@ def test_a_browser_draws_the_page_without_sideways_scrolling(written, tmp_path):
         "out.textContent='wide '+d.documentElement.scrollWidth+' images '+"
         "[...d.images].filter(i=>i.complete&&i.naturalWidth>400).length}</script>"
     )
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    )
-    flags += (
-        " --disable-component-update --disable-sync --allow-file-access-from-files --virtual-time-budget=5000"
-    )
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --allow-file-access-from-files --virtual-time-budget=5000"
     command = [
         "chromium",
         *flags.split(),

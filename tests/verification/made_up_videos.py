@@ -16,9 +16,7 @@ def reenactments(people=4, clips=5, targets=None, sentences=3, generators=("GAGA
                 for clip in range(clips):
                     rows.append((driver, target, generator, f"{driver}-{clip}", f"s{clip % sentences}"))
     if originals:
-        rows += [
-            (d, d, "ORIG", f"{d}-{c}", f"s{c % sentences}") for d, c in itertools.product(names, range(clips))
-        ]
+        rows += [(d, d, "ORIG", f"{d}-{c}", f"s{c % sentences}") for d, c in itertools.product(names, range(clips))]
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     driver, target, generator, clip_id, sentence = columns
     return {

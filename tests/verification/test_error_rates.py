@@ -56,10 +56,7 @@ def brute_isotonic(scores, mated):
         return np.mean(mated[(scores >= low) & (scores <= high)])
 
     return np.array(
-        [
-            max(min(mean(low, high) for high in values if high >= s) for low in values if low <= s)
-            for s in scores
-        ]
+        [max(min(mean(low, high) for high in values if high >= s) for low in values if low <= s) for s in scores]
     )
 
 
@@ -85,9 +82,7 @@ def test_every_rate_equals_its_definition(trials):
 
 
 @settings(deadline=None, max_examples=200)
-@given(
-    scored(), st.one_of(st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.7, 1.0]), st.floats(0, 1))
-)
+@given(scored(), st.one_of(st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3, 1 / 3, 0.5, 0.7, 1.0]), st.floats(0, 1)))
 def test_threshold_meets_the_fmr_and_is_the_tightest(trials, fmr):
     scores, mated = trials
     curve = DetCurve.from_scores(scores, mated)
@@ -95,9 +90,7 @@ def test_threshold_meets_the_fmr_and_is_the_tightest(trials, fmr):
     assert np.isfinite(threshold)
     assert np.mean(scores[~mated] >= threshold) <= fmr
     assert np.mean(scores[mated] < threshold) == pytest.approx(curve.fnmr_at_fmr(fmr))
-    assert curve.fnmr_at_fmr(fmr) == pytest.approx(
-        min(f for got, f, _ in points(scores, mated) if got <= fmr)
-    )
+    assert curve.fnmr_at_fmr(fmr) == pytest.approx(min(f for got, f, _ in points(scores, mated) if got <= fmr))
     lower = scores[scores < threshold]
     if len(lower):
         assert np.mean(scores[~mated] >= lower.max()) > fmr
@@ -262,9 +255,7 @@ def test_pooling_in_passes_equals_pooling_one_by_one(groups):
 def test_pooling_stays_linear_where_passes_would_not_end():
     # each pass merges one more group into the last: only the pass limit keeps this fast
     mated = np.append(np.arange(1.0, 20_000), 0)
-    segments = error_rates.pool_adjacent_violators(
-        mated, np.append(np.arange(20_000.0, 1, -1), 40_000.0 * 20_000)
-    )
+    segments = error_rates.pool_adjacent_violators(mated, np.append(np.arange(20_000.0, 1, -1), 40_000.0 * 20_000))
     assert segments[0].sum() == mated.sum()
     assert np.all(np.diff(segments[0] / (segments[0] + segments[1])) > 0)
 
@@ -289,6 +280,4 @@ def test_summary_counts_errors_and_greys_out():
     assert rates["fnmr@fmr=1%"].unreliable
     assert rates["eer"].errors_behind == int(rates["eer"].value * 500)
     assert not rates["eer"].unreliable
-    assert rates["act_dcf"].errors_behind == min(
-        (scores[mated] < 4.595).sum(), (scores[~mated] >= 4.595).sum()
-    )
+    assert rates["act_dcf"].errors_behind == min((scores[mated] < 4.595).sum(), (scores[~mated] >= 4.595).sum())

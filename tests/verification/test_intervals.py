@@ -116,14 +116,12 @@ def test_identities_give_wider_intervals_than_trials_and_cover():
     held = {"identities": 0, "trials": 0}
     for seed in range(60):
         scores, mated, reference, probe = population(seed)
-        by_person = intervals.bootstrap(
-            scores, mated, reference, probe, replicates=200, seed=0, metrics=("auc",)
-        )["auc"]
+        by_person = intervals.bootstrap(scores, mated, reference, probe, replicates=200, seed=0, metrics=("auc",))[
+            "auc"
+        ]
         rng, values = np.random.default_rng(0), []
         for _ in range(60):
-            counts = np.bincount(rng.integers(len(scores), size=len(scores)), minlength=len(scores)).astype(
-                float
-            )
+            counts = np.bincount(rng.integers(len(scores), size=len(scores)), minlength=len(scores)).astype(float)
             values.append(error_rates.DetCurve.from_scores(scores, mated, counts).auc)
         low, high = np.percentile(values, [2.5, 97.5])
         assert by_person.high - by_person.low > high - low
@@ -140,9 +138,7 @@ def test_paired_difference():
         assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
         assert difference.replicates_used == 30
     better = scores + 0.3 * mated
-    found = intervals.paired_difference(better, scores, *trials, replicates=200, seed=0, metrics=("auc",))[
-        "auc"
-    ]
+    found = intervals.paired_difference(better, scores, *trials, replicates=200, seed=0, metrics=("auc",))["auc"]
     curves = [error_rates.DetCurve.from_scores(s, mated).auc for s in (better, scores)]
     assert found.value == pytest.approx(curves[0] - curves[1])
     assert 0 < found.low < found.value < found.high
@@ -161,14 +157,12 @@ def test_paired_difference_uses_what_both_scored():
 def test_replicates_without_a_class_are_counted():
     mated = np.array([True, True, False, False])
     people = np.array([0, 1, 0, 1]), np.array([0, 1, 1, 0])
-    found = intervals.bootstrap(
-        np.array([1.0, 2, 0, 1]), mated, *people, replicates=200, seed=0, metrics=("auc",)
-    )["auc"]
+    found = intervals.bootstrap(np.array([1.0, 2, 0, 1]), mated, *people, replicates=200, seed=0, metrics=("auc",))[
+        "auc"
+    ]
     assert 60 < found.replicates_used < 140  # both people are drawn in half of the replicates
     alone = np.array([0, 0]), np.array([0, 0])
-    lone = intervals.bootstrap(
-        np.array([1.0, 0]), mated[1:3], *alone, replicates=5, seed=0, metrics=("auc",)
-    )["auc"]
+    lone = intervals.bootstrap(np.array([1.0, 0]), mated[1:3], *alone, replicates=5, seed=0, metrics=("auc",))["auc"]
     assert lone.replicates_used == 5
 
 

@@ -91,10 +91,7 @@ def test_drawn_trials_are_stratified():
     most = protocols.all_pairs(videos, seed=0, max_trials=2 * mated + 100)
     assert (len(most), int(most.mated.sum())) == (2 * mated + 100, mated)
     assert set(as_ids(few, videos)) < set(as_ids(whole, videos))
-    draws = [
-        set(as_ids(protocols.all_pairs(videos, seed=s, max_trials=len(whole) // 2), videos))
-        for s in range(30)
-    ]
+    draws = [set(as_ids(protocols.all_pairs(videos, seed=s, max_trials=len(whole) // 2), videos)) for s in range(30)]
     counts = [sum(trial in draw for draw in draws) for trial in as_ids(whole, videos) if not trial[2]]
     assert min(counts) > 0 and max(counts) < 30  # every trial can be drawn
 
@@ -131,9 +128,7 @@ def test_driver_on_other_target_shows_the_same_faces_to_both_classes():
 def test_wrong_data_raise_and_say_what_fits():
     originals = reenactments(targets=1, generators=("ORIG",))
     for name in NAMES[1:]:
-        with pytest.raises(
-            ProtocolError, match="0 self-reenactments, 0 cross-reenactments, 20 real.*all_pairs fits"
-        ):
+        with pytest.raises(ProtocolError, match="0 self-reenactments, 0 cross-reenactments, 20 real.*all_pairs fits"):
             protocols.get(name)(originals, seed=0)
     assert len(protocols.all_pairs(originals, seed=0)) == 190
     with pytest.raises(ProtocolError, match="2 self-reenactments"):
@@ -181,9 +176,7 @@ def write_pairs(path, header, rows):
 @pytest.mark.parametrize("shape", ["{}", "{}.mp4", "landmarks/TEST/GAGA/{}.npy"])
 def test_pair_file(tmp_path, header, shape):
     videos = reenactments()
-    name = {k: shape.format(f"P00--P00--{k}--GAGA") for k in range(5)} | {
-        9: shape.format("P00--P02--1--GAGA")
-    }
+    name = {k: shape.format(f"P00--P00--{k}--GAGA") for k in range(5)} | {9: shape.format("P00--P02--1--GAGA")}
     gone = shape.format("P00--P00--77--GAGA")
     rows = [
         f"{name[0]},{name[1]},1",

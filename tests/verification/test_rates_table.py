@@ -94,9 +94,7 @@ def test_missing_videos_count_as_failures(tmp_path):
         f"enrol,test,label\n{ids[0]},{ids[1]},1\n{ids[0]},{ids[30]},0\n{ids[0]},gone,1\n{ids[2]},{ids[1]},1\n"
     )
     found = protocols.pairs_csv(tmp_path / "pairs.csv", videos)
-    rows = rates_table.report_rates(
-        found, np.array([0.9, 0.1, 0.8]), thresholds={"eer": 0.5}, replicates=5, seed=0
-    )
+    rows = rates_table.report_rates(found, np.array([0.9, 0.1, 0.8]), thresholds={"eer": 0.5}, replicates=5, seed=0)
     assert rows[0]["videos"] == 4
     assert (rows[0]["mated"], rows[0]["fta"], rows[0]["fta_mated"]) == (3, 0.25, pytest.approx(1 / 3))
     assert rows[0]["rates"]["frr@threshold:eer"]["value"] == pytest.approx(1 / 3)

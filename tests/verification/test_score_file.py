@@ -36,9 +36,7 @@ def test_round_trip_is_exact(written, monkeypatch):
     for field in ("reference_driver", "probe_driver"):
         names = [np.array(side.drivers)[getattr(side, field)] for side in (table, found)]
         np.testing.assert_array_equal(*names)
-    np.testing.assert_array_equal(
-        np.array(table.videos)[table.probe_index], videos["video_id"][found.probe_index]
-    )
+    np.testing.assert_array_equal(np.array(table.videos)[table.probe_index], videos["video_id"][found.probe_index])
     for mine, theirs in zip(table.template_index[::9], found.template_index[::9], strict=True):
         ids = [table.videos[row] for row in table.templates[mine]]
         assert ids == videos["video_id"][list(found.templates[theirs])].tolist()

@@ -124,9 +124,7 @@ def test_scores_equal_the_mean_over_all_window_pairs(videos):
         else:
             expected = np.mean([np.mean(reference @ probe.T) for reference in references])
             assert scores[index] == pytest.approx(expected, abs=1e-11)
-    assert (
-        np.isnan(scores[found.probe_index >= 58]).all() and not np.isnan(scores[found.probe_index < 58]).any()
-    )
+    assert np.isnan(scores[found.probe_index >= 58]).all() and not np.isnan(scores[found.probe_index < 58]).any()
 
 
 @pytest.mark.parametrize("chunk", [5, 64, 32768])
@@ -159,8 +157,6 @@ def test_a_million_trials_take_seconds():
     trials.check_leakage(found, videos, {"nobody"})
     embeddings = np.random.default_rng(0).normal(size=(len(videos["driver"]), 64))
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    scores = scoring.cosine_mean(
-        embeddings.astype(np.float32), np.arange(len(embeddings)), len(embeddings), found
-    )
+    scores = scoring.cosine_mean(embeddings.astype(np.float32), np.arange(len(embeddings)), len(embeddings), found)
     assert len(found) == len(scores) == 1_000_000 and np.isfinite(scores).all()
     assert time.perf_counter() - start < 15  # 0.6 s on a quiet core
