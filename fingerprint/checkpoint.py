@@ -85,13 +85,15 @@ class CheckpointStore:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: PyTree, document: dict[str, Any]) -> None:
-        """Begin saving; an earlier save that failed in the background (a full disk) raises here.
+        """Begin saving, unless that step lies there already; a failed earlier save (a full disk) raises here.
 
         Args:
             step: steps taken so far.
             state: arrays, equal in every process.
             document: JSON-able: iterator state, configuration, best validation result.
         """
+        if step in self._manager.all_steps():
+            return
         flat = flatten(state)
         sealed = {"document": document, "digest": digest(flat, document)}
         try:

@@ -228,7 +228,6 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         f"{len(examples.sampler.names)} drivers, {batch_size} windows a step on {jax.device_count()} "
         f"{jax.default_backend()} device(s)"
     )
-
     if examples.sampler.left_out:
         log.say(f"left out, fewer than 2 usable records each: {', '.join(examples.sampler.left_out)}")
 
@@ -240,9 +239,22 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
     flag = workdir.StopFlag()
     clock = _Clock(first, batch_size)
     unread = None
+    step, asked = first, False
     with flag.listening():
-        for step in range(first, num_steps):
-            if validation.exhausted:
+        while True:
+            if validation.due(step) and not asked:  # after a step, or where a stopped run left it undone
+                row = validation.run(step, state.params, directory, origin, stopped=lambda: flag.is_set)
+                asked = row is None
+                if row is not None:
+                    log.write(step, row)
+                    log.say(validation.sentence(step, row))
+                clock.restart(step)
+                save()
+            if asked:
+                store.close()
+                log.close()
+                raise workdir.Stopped(f"stopped at step {step}, saved in {store.directory}; the same command resumes")
+            if step == num_steps or validation.exhausted:
                 break
             batch = next(iterator)
             device_batch = DeviceBatch(
@@ -251,25 +263,12 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
             state, metrics = step_on_devices(state, parallel.shard(device_batch))
             asked = unread is not None and read_metrics(*unread, config, examples, schedule, log, clock)
             unread = (step, metrics, batch.record)
-            done = step + 1
-            validate = done % config.train.eval_every == 0 or done == num_steps
-            if validate or done % config.checkpoint.every == 0 or asked:
+            step += 1
+            if asked or validation.due(step) or step % config.checkpoint.every == 0:
                 asked = read_metrics(*unread, config, examples, schedule, log, clock) or asked
                 unread = None
-                if validate and not asked:
-                    row = validation.run(done, state.params, directory, origin, stopped=lambda: flag.is_set)
-                    asked = row is None
-                    if row is not None:
-                        log.write(done, row)
-                        log.say(validation.sentence(done, row))
-                    clock.restart(done)
-                save()
-            if asked:
-                store.close()
-                log.close()
-                raise workdir.Stopped(
-                    f"stopped after step {done}, saved in {store.directory}; the same command resumes"
-                )
+                if asked or not validation.due(step):
+                    save()
     store.close()
     log.close()
     parallel.barrier("end of training")

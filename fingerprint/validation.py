@@ -113,6 +113,12 @@ class Validation:
         self._identities = sorted(known + identities(source.metadata()))
         self._best: dict[str, Any] | None = None
         self._without_gain = 0
+        self._last_step = 0
+
+    def due(self, step: int) -> bool:
+        """Whether these steps call for a validation that has not been made."""
+        at = step % self._config.train.eval_every == 0 or step == self._config.train.num_steps
+        return at and step > self._last_step
 
     @property
     def exhausted(self) -> bool:
@@ -121,11 +127,11 @@ class Validation:
 
     def state(self) -> dict[str, Any]:
         """JSON-able."""
-        return {"best": self._best, "without_gain": self._without_gain}
+        return {"best": self._best, "without_gain": self._without_gain, "last_step": self._last_step}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave."""
-        self._best, self._without_gain = state["best"], state["without_gain"]
+        self._best, self._without_gain, self._last_step = state["best"], state["without_gain"], state["last_step"]
 
     def run(
         self, step: int, params: PyTree, directory: str, origin: dict[str, Any], *, stopped: Callable[[], bool]
@@ -136,6 +142,7 @@ class Validation:
         windows = self._embedder.split(params, self._source, stopped=stopped if alone else lambda: False)
         if windows is None:
             return None
+        self._last_step = step
         scores = self._trials.scores(windows)
         mated = self._trials.trials.mated
         curve = DetCurve.from_scores(scores, mated)

@@ -36,9 +36,9 @@ def batch(name, seed=0):
 
 
 @functools.cache
-def compiled(name):
-    def loss(vectors, driver, mask, key, options):
-        return losses.get(name)(vectors, driver, mask, key, **options)
+def compiled(name, **options):
+    def loss(vectors, driver, mask, key):
+        return losses.get(name)(vectors, driver, mask, key, **{**OPTIONS.get(name, {}), **options})
 
     def mean(*arguments):
         return loss(*arguments).mean()
@@ -46,16 +46,12 @@ def compiled(name):
     return jax.jit(loss), jax.jit(jax.value_and_grad(mean))
 
 
-def arguments(name, vectors, driver, mask, seed=0, **options):
-    return vectors, driver, mask, jax.random.key(seed), {**OPTIONS.get(name, {}), **options}
+def call(name, *batch, seed=0, **options):
+    return losses.AnchorLoss(*compiled(name, **options)[0](*batch, jax.random.key(seed)))
 
 
-def call(name, *batch, **options):
-    return losses.AnchorLoss(*map(np.asarray, compiled(name)[0](*arguments(name, *batch, **options))))
-
-
-def mean_and_gradient(name, *batch, **options):
-    value, gradient = compiled(name)[1](*arguments(name, *batch, **options))
+def mean_and_gradient(name, *batch, seed=0, **options):
+    value, gradient = compiled(name, **options)[1](*batch, jax.random.key(seed))
     return float(value), np.asarray(gradient)
 
 
@@ -116,7 +112,7 @@ def test_equals_brute_force(name, case):
 
 @pytest.mark.parametrize("margin", [0.1, 1.0])
 def test_triplet_margin_equals_brute_force(margin):
-    a, p, n = np.random.default_rng(0).normal(size=(3, 5, DIM)).astype(np.float32)
+    a, p, n = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, DIM)), jnp.float32)
     found = losses.triplet_margin(a, p, n, margin=margin)
     for row in range(5):
         expected = max(distance(a[row] - p[row], -1e-6 * np.ones(DIM)) - distance(a[row] - n[row], -1e-6 * np.ones(DIM)) + margin, 0)
@@ -128,7 +124,7 @@ def test_triplet_takes_a_positive_and_a_negative_of_each_anchor(case):
     vectors, driver, mask = batch(case)
     chosen = [set() for _ in driver]
     for seed in range(60):
-        found = call("triplet", vectors, driver, mask, seed)
+        found = call("triplet", vectors, driver, mask, seed=seed)
         for anchor in range(len(driver)):
             positives, negatives = sets(anchor, driver, mask)
             assert bool(found.counts[anchor]) == bool(positives and negatives)

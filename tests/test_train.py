@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fingerprint import checkpoint, metrics_log, options, train
+from fingerprint import checkpoint, metrics_log, options, train, workdir
 from fingerprint.data import datasets
 from fingerprint.errors import ConfigError, NonFinite
 from tests.sources import make_source
@@ -121,6 +121,20 @@ def test_skipped_steps_leave_the_parameters_alone_and_are_counted(in_memory, tmp
         train.init_state(model, train.make_optimizer(config.optimizer, 2)[0], np.zeros((10, 109, 3)), 0).params
     )
     assert all(np.array_equal(flat[name], fresh[name]) for name in fresh)
+
+
+def test_a_validation_that_a_stop_cut_short_is_made_up_for(in_memory, tmp_path, monkeypatch):
+    config = shrink(options.defaults())
+    config.train.num_steps = 4
+    in_memory("avaprintdb109")
+    with monkeypatch.context() as patched:
+        patched.setattr(train.Validation, "run", lambda *args, **kwargs: None)
+        with pytest.raises(workdir.Stopped, match="stopped at step 2"):
+            train.train(config, str(tmp_path))
+    train.train(config, str(tmp_path))
+    rows = metrics_log.read(tmp_path)
+    assert [row["step"] for row in rows if "validation/eer" in row] == [2, 4]
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2, 3, 4]
 
 
 def test_a_split_that_shares_people_with_training_is_refused(in_memory, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -17,6 +17,7 @@ from fingerprint.landmarks import normalize, reenactment, windows
 from fingerprint.landmarks.windows import WindowSpec
 
 
+@runtime_checkable
 class RecordSource(Protocol):
     """Random access to the records of a split, with their metadata as columns."""
 

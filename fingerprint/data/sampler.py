@@ -123,8 +123,8 @@ class DriverSampler:
         order = np.random.default_rng([self.seed, 0, turn]).permutation(len(self.names))
         return order[part * self.drivers_per_batch : (part + 1) * self.drivers_per_batch].tolist()
 
-    def _pairs(self, rng) -> list[tuple[int, str]]:
-        chosen: dict[int, str] = {}
+    def _pairs(self, rng) -> list[tuple[int, str | None]]:
+        chosen: dict[int, str | None] = {}
         for target in rng.permutation(self._shared).tolist():
             free = [d for d in self._wearers[target] if d not in chosen]
             if len(free) > 1 and len(chosen) < self.drivers_per_batch:

@@ -64,6 +64,7 @@ def test_sigterm_saves_and_exits_with_its_own_code(program, finished_run, tmp_pa
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 75, output
     assert "the same command resumes" in output
+    assert "stopped at step" in output
     taken = max(losses(tmp_path))
     assert any((tmp_path / "checkpoints" / str(step)).exists() for step in (taken, taken + 1))
     program.run(tmp_path, "--mode=train", "--config.checkpoint.every=1000", "--config.train.eval_every=12")

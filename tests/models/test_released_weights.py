@@ -1,6 +1,7 @@
 """Parity with the released AVAPrintDB weights: embeddings, attention, loss and gradients of their own implementation."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,9 +23,9 @@ def released(request, shared):
 @pytest.mark.parametrize("chunk", [0, 140])
 def test_embeddings_and_attention(released, form, chunk):
     params, reference = released
-    windows = reference["windows"]
+    windows = jnp.asarray(reference["windows"])
     model = GCNTAP(form=form, chunk=chunk)
-    vector, attention = model.apply({"params": params}, windows, np.ones(windows.shape[:2], bool))
+    vector, attention = model.apply({"params": params}, windows, jnp.ones(windows.shape[:2], bool))
     assert np.abs(vector - reference["embeddings"]).max() < 1e-5
     assert np.abs(attention - reference["attention"]).max() < 1e-5
 
@@ -33,16 +34,15 @@ def test_embeddings_and_attention(released, form, chunk):
 @pytest.mark.parametrize("double", [False, True])
 def test_loss_and_gradients(released, form, double):
     params, reference = released
-    windows = reference["windows"]
 
-    def loss(params):
-        vector = GCNTAP(form=form).apply({"params": params}, windows, np.ones(windows.shape[:2], bool)).vector
+    def loss(params, windows):
+        vector = GCNTAP(form=form).apply({"params": params}, windows, jnp.ones(windows.shape[:2], bool)).vector
         return losses.triplet_margin(vector[0:2], vector[2:4], vector[4:6], margin=1.0).mean()
 
     with jax.enable_x64(double):
-        if double:
-            params, windows = jax.tree.map(lambda leaf: leaf.astype(np.float64), params), windows.astype(np.float64)
-        value, gradient = jax.jit(jax.value_and_grad(loss))(params)
+        precision = np.float64 if double else np.float32
+        arguments = jax.tree.map(lambda leaf: leaf.astype(precision), (params, reference["windows"]))
+        value, gradient = jax.jit(jax.value_and_grad(loss))(*arguments)
     assert abs(float(value) - reference["triplet_loss_margin1"]) < 1e-5
     found = {"temporal_pool.query": gradient["temporal_pool"]["query"]}
     for layer in ("gcn1", "gcn2", "gcn3"):
