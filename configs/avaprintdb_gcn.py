@@ -53,5 +53,6 @@ def get_config(name: str = "cremad_gaga") -> ConfigDict:
     config.train.patience = 20
     config.train.select_by = "auc"
     config.checkpoint.every = 5 * sizes["epoch"]
+    config.evaluate.more_enrolment_clips = (3, 5, 10)
     config.evaluate.title = f"GCN + TAP, AVAPrintDB {name}"
     return config

@@ -8,6 +8,8 @@ The paper's numbers are not all public. Taken from its training script's default
 windows of 50 frames, 128 a step, Adam with 1e-4 and L2 decay 1e-5, x 0.1 after 100 epochs, 500 epochs, patience 20,
 triplet margin 1.0. Choices of ours: an epoch is 800 steps (about 100,000 windows), identities split as NVFAIR's lists,
 the model chosen on validation identities.
+The published loader drops each window's first frame (49 are left); build with --drop_first_frame and pass
+--config.data.window.length=49 --config.data.window.stride=49 for the same.
 Cost: not measured here (the data set is given on request); at most 400,000 steps of 128 windows.
 Reaches: not measured here. Published AUC: CREMA-D 82.58, RAVDESS 69.92.
 """
@@ -42,5 +44,6 @@ def get_config() -> ConfigDict:
     config.train.eval_every = STEPS_PER_EPOCH
     config.train.patience = 20
     config.checkpoint.every = STEPS_PER_EPOCH
+    config.evaluate.more_enrolment_clips = (3, 5, 10)
     config.evaluate.title = "GCN + TAP, GAGAvatar benchmark"
     return config

@@ -101,7 +101,11 @@ def build(dataset: str, data_dir: pathlib.Path, options, overwrite: bool = False
                 shutil.move(pathlib.Path(new.data_dir).parent / FAILURES_FILE, folder.parent / FAILURES_FILE)
             raise DatasetError(str(error).replace(str(staging), str(data_dir))) from error
         folder.rename(staging / "replaced")
-        pathlib.Path(new.data_dir).rename(folder)
+        try:
+            pathlib.Path(new.data_dir).rename(folder)
+        except BaseException:
+            (staging / "replaced").rename(folder)
+            raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return folder

@@ -223,19 +223,30 @@ def resolve_model(path: str | os.PathLike) -> Path:
 
 
 def publish_best(workdir: str | os.PathLike, step: int, params: PyTree, document: dict[str, Any]) -> Path:
-    """Save the best model so far as `models/<step>` of a run, point to it, and remove the one before."""
-    workdir = Path(workdir).absolute()
-    target = workdir / "models" / f"{step:08d}"
-    if target.exists():
-        shutil.rmtree(target)  # left by a run that was killed before its checkpoint: the same step, made again
+    """Save the best model so far as `models/<step>` of a run and point to it.
+
+    The one before stays until the next: the newest checkpoint may still know it as the best.
+    """
+    models = Path(workdir).absolute() / "models"
+    target = models / f"{step:08d}"
+    if target.exists():  # made by a run that was killed before its checkpoint: the same step, made again
+        os.replace(target, models / f".{target.name}.{os.getpid()}.old")
     save_model(target, params, document)
+    point_to_best(workdir, step)
+    whole = sorted(path for path in models.iterdir() if not path.name.startswith("."))
+    for old in [*models.glob(".*.old"), *(path for path in whole[:-2] if path != target)]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def point_to_best(workdir: str | os.PathLike, step: int) -> None:
+    """Make `models/<step>`, if it is there, the best model of a run; atomic."""
+    workdir = Path(workdir).absolute()
+    if not (workdir / "models" / f"{step:08d}" / _MODEL_FILE).exists():
+        return
     pointer = workdir / f".{_BEST_FILE}.{os.getpid()}.tmp"
     pointer.write_text(json.dumps({"model": f"models/{step:08d}", "step": step}), encoding="utf-8")
     os.replace(pointer, workdir / _BEST_FILE)
-    for other in target.parent.iterdir():
-        if other != target:
-            shutil.rmtree(other, ignore_errors=True)
-    return target
 
 
 def _alone() -> ocp.StandardCheckpointer:

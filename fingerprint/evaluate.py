@@ -20,11 +20,12 @@ from fingerprint.errors import ArrayRefused, ConfigError, ProtocolError, RatesEr
 from fingerprint.landmarks import normalize, topology, windows
 from fingerprint.reports import console, findings, report
 from fingerprint.reports.evaluation_report import EvaluationReport
-from fingerprint.validation import VideoTrials, make_trials, operating_points, same_corpus
+from fingerprint.validation import VideoTrials, for_other_split, make_trials, operating_points, same_people
 from fingerprint.verification import intervals, score_file
 from fingerprint.verification.calibration import LinearCalibration
 from fingerprint.verification.error_rates import DetCurve
 from fingerprint.verification.rates_table import report_rates
+from fingerprint.verification.trials import subset
 
 _DESCRIPTIONS = {
     "shuffled_frames": "The valid frames of every window in random order: what is lost is what the model read from "
@@ -50,10 +51,17 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
     out = pathlib.Path(directory) / config.evaluate.name
     clock = _Clock()
     flag = workdir.StopFlag()
-    with flag.listening():
+    # Several processes must agree on when to stop; they end at once, as nothing is written before the end.
+    listening = flag.listening() if parallel.describe()["processes"] == 1 else contextlib.nullcontext()
+
+    def check_stop():
+        if flag.is_set:
+            raise workdir.Stopped("stopped while evaluating; no report was written, the same command starts again")
+
+    with listening:
         released = embed.open_model(model_path, batch_size=config.evaluate.batch_size, stride=config.evaluate.stride)
         source = open_for(released, config, config.data.test_split)
-        foreign = same_corpus(released.document.get("identities", []), source.metadata())
+        foreign = same_people(released.document.get("identities", []), source.metadata())
         subject = VideoTrials(source, make_trials(config.evaluate, seed=config.seed), foreign)
         clock.lap("opening")
 
@@ -61,8 +69,7 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
             found = released.embedder.split(
                 released.params, split, transform=transform, seed=config.seed, label=label, stopped=lambda: flag.is_set
             )
-            if found is None:
-                raise workdir.Stopped("stopped while embedding; nothing was written, the same command starts again")
+            check_stop()
             return found
 
         plain = embed_all(source, "embedding")
@@ -74,25 +81,35 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
         points = {k: released.document[k] for k in ("thresholds", "calibration") if k in released.document}
         if split := config.evaluate.development_split:
             development_source = open_for(released, config, split)
-            development = VideoTrials(development_source, make_trials(config.evaluate, seed=config.seed))
+            options = for_other_split(config.evaluate)
+            development = VideoTrials(development_source, make_trials(options, seed=config.seed))
             refuse_shared_identities(development, subject)
             points = operating_points(
                 development.scores(embed_all(development_source, split)), development.trials.mated
             )
 
-    if parallel.is_main():
-        out.mkdir(parents=True, exist_ok=True)
-        scores = subject.scores(plain)
-        score_file.write(out / "scores.csv", subject.trials, subject.videos, scores)
-        table = score_file.read(out / "scores.csv")
-        clock.lap("scoring")
-        rates = measure(config, table, points) + further_rates(config, source, plain, points)
-        clock.lap("error rates")
-        controls = measure_controls(config, subject, source, scores, plain, altered) if config.evaluate.controls else []
-        clock.lap("measuring controls")
-        finished = compose(config, released, source, subject, plain, table, rates, controls, points, clock, directory)
-        written = report.write(finished, out)
-        print("\n".join(console.summary_lines(finished, written)), flush=True)
+        if parallel.is_main():
+            scores = subject.scores(plain)
+            out.mkdir(parents=True, exist_ok=True)
+            score_file.write(out / "scores.csv", subject.trials, subject.videos, scores)
+            table = score_file.read(out / "scores.csv")
+            clock.lap("scoring")
+            check_stop()
+            rates = [
+                *measure(config, table, points),
+                *unseen_rates(config, subject, scores, released.document, points),
+                *further_rates(config, source, plain, points),
+            ]
+            clock.lap("error rates")
+            check_stop()
+            controls = measure_controls(config, subject, source, scores, plain, altered) if altered else []
+            clock.lap("measuring controls")
+            check_stop()
+            finished = compose(
+                config, released, source, subject, plain, table, rates, controls, points, clock, directory
+            )
+            written = report.write(finished, out)
+            print("\n".join(console.summary_lines(finished, written)), flush=True)
     parallel.barrier("end of evaluation")
     return out / "report.html"
 
@@ -131,10 +148,32 @@ def measure(config: ConfigDict, table: score_file.ScoreTable, points: dict[str, 
     )
 
 
+def unseen_rates(config, subject: VideoTrials, scores, document, points) -> list[dict[str, Any]]:
+    """Rows for probes whose generator or corpus the model was not trained on, where that is known and there are any."""
+    rows = []
+    for field, name in (("generator", "generators"), ("corpus", "corpora")):
+        known = document.get("training", {}).get(name)
+        if known is None:
+            continue
+        new = ~np.isin(subject.videos[field], known)
+        chosen = new[subject.trials.probe_index]
+        if not chosen.any():
+            continue
+        table = score_file.ScoreTable.from_trials(
+            subset(subject.trials, chosen), subject.videos["video_id"].tolist(), scores[chosen]
+        )
+        found = ", ".join(sorted(set(subject.videos[field][new].tolist())))
+        description = f"Probes of a {field} that training never saw: {found}."
+        rows.append(measure(config, table, points)[0] | {"condition": f"unseen_{field}", "description": description})
+    return rows
+
+
 def further_rates(config, source, plain, points) -> list[dict[str, Any]]:
     """A row for every further protocol and every further number of enrolment clips; one that the data cannot give says
     why."""
     own = config.evaluate.protocol
+    if own == "pairs_csv":
+        return []  # the file says who is enrolled with what
     variants = [
         (f"protocol_{name}", {"protocol": name}, f"Protocol {name}.") for name in config.evaluate.more_protocols
     ]
@@ -209,17 +248,18 @@ def compose(
     covered = np.bincount(subject.video_of_record[plain.record], minlength=len(videos["video_id"])) > 0
     reasons = failure_reasons(videos, covered, spec)
     origin = provenance.collect(config.to_dict(), parallel.describe())
+    others = config.data.reenact_targets
+    reading = f"reenacted in landmark space onto {others} other faces" if others else "as recorded"
     means = video_means(plain.vector, subject.video_of_record[plain.record], len(covered))
     return EvaluationReport(
-        title=config.evaluate.title or f"{config.data.dataset}, {config.data.test_split}",
+        title=config.evaluate.title
+        or f"{document['model']['name']}, {config.data.dataset} {config.data.test_split}, {reading}",
         headline=findings.compose_headline(rates, controls),
         provenance={**origin, "seed": config.seed, "durations": clock.laps},
         data={
             "dataset": config.data.dataset,
             "split": config.data.test_split,
-            "reading": f"reenacted in landmark space onto {config.data.reenact_targets} other faces"
-            if config.data.reenact_targets
-            else "as recorded",
+            "reading": reading,
             "landmark_set": document["landmark_set"],
             "records": len(source),
             "videos": len(covered),
@@ -253,8 +293,7 @@ def compose(
             "enrolment_clips": config.evaluate.enrolment_clips,
             "fusion": "mean cosine over all pairs of windows, then mean over enrolment clips",
             "notes": list(trials.notes),
-            "leakage": f"checked: no window of one video, no source clip twice in a mated trial, none of the "
-            f"{len(document.get('identities', []))} identities of training and validation in either role",
+            "leakage": leakage_statement(document),
         },
         acquisition={
             "videos": len(covered),
@@ -278,6 +317,14 @@ def compose(
         attention=attention_examples(source, subject, plain, spec, document["landmark_set"]),
         config=config.to_dict(),
     )
+
+
+def leakage_statement(document: dict[str, Any]) -> str:
+    """What was checked, and what could not be."""
+    within = "no window of one video, no source clip twice in a mated trial"
+    if people := document.get("identities"):
+        return f"checked: {within}, none of the {len(people)} identities of training and validation in either role"
+    return f"training people not checked, the model does not say who they were; {within}"
 
 
 def failure_reasons(videos: dict[str, np.ndarray], covered: Bool[np.ndarray, "video"], spec) -> dict[str, int]:

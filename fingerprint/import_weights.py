@@ -187,12 +187,15 @@ def avaprintdb_params(
     found = set(state) - {"base_edge_index"}
     if found != wanted:
         raise CheckpointError(
-            f"not the graph network's weights: missing {sorted(wanted - found)}, extra {sorted(map(str, found - wanted))}"
+            f"not the graph network's weights: missing {sorted(wanted - found)}, "
+            f"extra {sorted(map(str, found - wanted))}"
         )
     dimensions = {name: 2 if name.endswith("weight") else 1 for name in wanted}
     for name, value in state.items():
         if not isinstance(value, np.ndarray) or value.ndim != dimensions.get(name, 2):
-            raise CheckpointError(f"{name} is {getattr(value, 'shape', type(value).__name__)}, not a tensor of this network")
+            raise CheckpointError(
+                f"{name} is {getattr(value, 'shape', type(value).__name__)}, not a tensor of this network"
+            )
     if not all(np.isfinite(state[name]).all() for name in wanted):
         raise CheckpointError("a weight is not finite")
     edges = topology.get(landmark_set).edges

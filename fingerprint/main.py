@@ -32,6 +32,8 @@ def main(argv: list[str]) -> int:
         print(f"error: unknown arguments {argv[1:]}", file=sys.stderr)
         return 2
     # Imported here so that --help is fast.
+    import jax
+
     from fingerprint import parallel, workdir
     from fingerprint.data import datasets
     from fingerprint.errors import FingerprintError
@@ -41,6 +43,10 @@ def main(argv: list[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     config, directory = _CONFIG.value, _WORKDIR.value
+    if config.evaluate.model and _MODE.value != "evaluate":
+        print(f"error: --config.evaluate.model goes with --mode=evaluate, not {_MODE.value}", file=sys.stderr)
+        return 2
+    jax.config.update("jax_default_matmul_precision", config.matmul_precision)
     try:
         parallel.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         with parallel.main_holds(lambda: workdir.locked(directory)):
@@ -55,7 +61,7 @@ def main(argv: list[str]) -> int:
     except workdir.Stopped as stopped:
         print(stopped, file=sys.stderr)
         return workdir.EXIT_STOPPED
-    except FingerprintError as error:
+    except (FingerprintError, OSError) as error:  # OSError: a full or read-only disk, which names its file
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -7,6 +7,7 @@ def defaults() -> ConfigDict:
     """All options at their defaults."""
     config = ConfigDict()
     config.seed = 0  # initial weights, batches, augmentation, dropout, trials, bootstrap
+    config.matmul_precision = "highest"  # highest: float32 everywhere; default: the platform's fastest (TF32, bfloat16)
 
     config.data = ConfigDict()
     config.data.data_dir = "~/tensorflow_datasets"
@@ -24,7 +25,9 @@ def defaults() -> ConfigDict:
     config.data.window.length = 70  # frames
     config.data.window.stride = 35  # of sliding windows; training draws starts at random
     config.data.window.min_valid = 0.5  # least share of frames that show a face
-    config.data.window.pad_short = False  # a video shorter than a window gives one padded window instead of none
+    config.data.window.pad_short = (
+        False  # a video shorter than a window gives one padded window instead of none, in training too
+    )
     config.data.threads = 4  # reading
     config.data.prefetch = 8  # batches held ready
     config.data.workers = 0  # reading processes; 0 reads in this one
@@ -34,7 +37,7 @@ def defaults() -> ConfigDict:
     config.sampler.windows_per_driver = 4
     config.sampler.same_target = False  # pair drivers that share a face: same-target negatives
     config.sampler.leave_out_few = (
-        False  # leave out drivers with fewer than 2 usable records instead of refusing the split
+        False  # drivers with fewer than 2 usable records: leave out, not refuse
     )
 
     config.augment = ConfigDict()

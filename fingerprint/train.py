@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import pathlib
 import time
@@ -26,8 +27,9 @@ from fingerprint.validation import Validation
 
 # What may differ between a run and its continuation without changing the sequence of batches and losses.
 _FREE = (
-    "evaluate", "checkpoint", "train.log_every",
-    "data.data_dir", "data.build", "data.threads", "data.prefetch", "data.workers",
+    "checkpoint", "train.log_every", "data.data_dir", "data.build", "data.threads", "data.prefetch", "data.test_split",
+    "evaluate.model", "evaluate.name", "evaluate.title", "evaluate.more_", "evaluate.max_trials", "evaluate.stride",
+    "evaluate.batch_size", "evaluate.replicates", "evaluate.controls", "evaluate.development_split",
 )  # fmt: skip
 
 
@@ -211,12 +213,12 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
 
     # Resume where the last run of this directory was saved.
     store = checkpoint.CheckpointStore(pathlib.Path(directory) / "checkpoints", keep=config.checkpoint.keep)
-    description = describe_run(config, batch_size)
+    description = describe_run(config, batch_size, source.metadata(), validation.trials_hash)
     if (restored := store.restore(state, fallback=config.checkpoint.fallback)) is not None:
         _, state, document = restored
         refuse_other_run(document["run"], description, directory)
         iterator.set_state(document["iterator"])
-        validation.resume(document["validation"])
+        validation.resume(document["validation"], directory)
     first = int(state.step)
     log = metrics_log.MetricsLog(directory, resume_step=first, num_steps=num_steps, enabled=parallel.is_main())
     origin = provenance.collect(config.to_dict(), parallel.describe())
@@ -293,19 +295,28 @@ def read_metrics(step: int, metrics: dict, record: np.ndarray, config, examples,
             raise NonFinite(message + ". To leave such steps out pass --config.train.nonfinite=skip")
         log.say("skipped: " + message)
     rate = clock.windows_per_second(step + 1)
-    row = {**values, "learning_rate": float(schedule(step))}
+    row = {**values, "learning_rate": float(schedule(step)), "windows_per_second": round(rate, 2)}
     if not finite:
-        row = {"skipped_nonfinite": 1, "learning_rate": row["learning_rate"]}
+        row = {"skipped_nonfinite": 1}
     if (step + 1) % config.train.log_every == 0 or not finite:
         log.write(step + 1, row)
     log.progress(step + 1, loss=f"{values['loss']:.4f}", windows_per_s=f"{rate:.0f}")
     return bool(stop)
 
 
-def describe_run(config: ConfigDict, batch_size: int) -> dict[str, Any]:
-    """What must be the same for a continuation to be the same run."""
+def describe_run(config: ConfigDict, batch_size: int, metadata: dict[str, np.ndarray], trials: str) -> dict[str, Any]:
+    """What must be the same for a continuation to be the same run: options, records, validation trials, processes."""
+    records = hashlib.sha256()
+    for name in ("video_id", "window_index", "num_frames", "num_valid"):
+        records.update("|".join(map(str, metadata[name].tolist())).encode())
     flat = {path: value for path, value in _leaves(config.to_dict()) if not path.startswith(_FREE)}
-    return {"config": flat, "processes": jax.process_count(), "batch_size": batch_size}
+    return {
+        "config": flat,
+        "processes": jax.process_count(),
+        "batch_size": batch_size,
+        "training_records": records.hexdigest(),
+        "validation_trials": trials,
+    }
 
 
 def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], directory: str) -> None:

@@ -13,6 +13,7 @@ from fingerprint import checkpoint, parallel
 from fingerprint.data.input_pipeline import RecordSource
 from fingerprint.embed import Embedder, WindowEmbeddings
 from fingerprint.errors import ConfigError
+from fingerprint.landmarks.names import canonical_identity
 from fingerprint.verification import calibration, protocols, scoring
 from fingerprint.verification.error_rates import DetCurve
 from fingerprint.verification.trials import TrialList, check_leakage
@@ -74,18 +75,26 @@ def operating_points(scores: Float[np.ndarray, "trial"], mated: Bool[np.ndarray,
 
 
 def identities(metadata: dict[str, np.ndarray]) -> list[list[str]]:
-    """Everybody who drives or shows a face, as sorted [corpus, name] pairs."""
-    corpus = metadata["corpus"].tolist()
-    people = {
-        (c, name) for role in ("driver", "target") for c, name in zip(corpus, metadata[role].tolist(), strict=True)
-    }
+    """Everybody who drives or shows a face, as sorted [corpus, canonical name] pairs."""
+    people = np.stack([np.tile(metadata["corpus"], 2), np.append(metadata["driver"], metadata["target"])], axis=1)
+    people = {(corpus, canonical_identity(name)) for corpus, name in np.unique(people, axis=0).tolist()}
     return [list(person) for person in sorted(people)]
 
 
-def same_corpus(people: Iterable[Sequence[str]], metadata: dict[str, np.ndarray]) -> set[str]:
-    """Names among `people` that mean the same person here: those of the corpora at hand."""
-    here = set(metadata["corpus"].tolist())
-    return {name for corpus, name in people if corpus in here}
+def same_people(people: Iterable[Sequence[str]], metadata: dict[str, np.ndarray]) -> set[str]:
+    """Names used here, however spelt, for somebody in `people`, [corpus, canonical name] pairs."""
+    corpora = set(metadata["corpus"].tolist())
+    known = {name for corpus, name in people if corpus in corpora}
+    here = set(metadata["driver"].tolist()) | set(metadata["target"].tolist())
+    return {name for name in here if canonical_identity(name) in known}
+
+
+def for_other_split(options: ConfigDict) -> ConfigDict:
+    """Evaluation options for people whom a file of test pairs does not name: the protocol that fits the data."""
+    options = options.copy_and_resolve_references()
+    if options.protocol == "pairs_csv":
+        options.protocol = "auto"
+    return options
 
 
 class Validation:
@@ -102,18 +111,26 @@ class Validation:
         if config.train.select_by not in ("eer", "auc"):
             raise ConfigError(f"train.select_by is {config.train.select_by!r}; known: auc, eer")
         self._config, self._embedder, self._source = config, embedder, source
-        options = config.evaluate.copy_and_resolve_references()
+        options = for_other_split(config.evaluate)
         with options.unlocked():
-            options.protocol = "auto" if options.protocol == "pairs_csv" else options.protocol
             options.max_trials = config.train.max_validation_trials
         known = identities(training)
         self._trials = VideoTrials(
-            source, make_trials(options, seed=config.seed), same_corpus(known, source.metadata())
+            source, make_trials(options, seed=config.seed), same_people(known, source.metadata())
         )
+        self._training = {
+            "generators": sorted(set(training["generator"].tolist())),
+            "corpora": sorted(set(training["corpus"].tolist())),
+        }
         self._identities = sorted(known + identities(source.metadata()))
         self._best: dict[str, Any] | None = None
         self._without_gain = 0
         self._last_step = 0
+
+    @property
+    def trials_hash(self) -> str:
+        """Names the trials that models are chosen by."""
+        return self._trials.trials.hash
 
     def due(self, step: int) -> bool:
         """Whether these steps call for a validation that has not been made."""
@@ -129,9 +146,11 @@ class Validation:
         """JSON-able."""
         return {"best": self._best, "without_gain": self._without_gain, "last_step": self._last_step}
 
-    def resume(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+    def resume(self, state: dict[str, Any], directory: str) -> None:
+        """Take up what `state` gave; the best model is again the one known then."""
         self._best, self._without_gain, self._last_step = state["best"], state["without_gain"], state["last_step"]
+        if self._best is not None and parallel.is_main():
+            checkpoint.point_to_best(directory, self._best["step"])
 
     def run(
         self, step: int, params: PyTree, directory: str, origin: dict[str, Any], *, stopped: Callable[[], bool]
@@ -193,5 +212,6 @@ class Validation:
             },
             **operating_points(scores, mated),
             "identities": self._identities,
+            "training": self._training,
             "provenance": origin,
         }

@@ -1,7 +1,7 @@
 """One training step with every loss, and a split embedded, on however many devices and processes there are.
 
-Run as a program by the fixtures of conftest.py: `python on_devices.py OUT.npz [COORDINATOR PROCESSES PROCESS_ID]`; the number of
-devices comes from XLA_FLAGS. Process 0 writes the results.
+Run as a program by the fixtures of conftest.py: `python on_devices.py OUT.npz [COORDINATOR PROCESSES PROCESS_ID]`; the
+number of devices comes from XLA_FLAGS. Process 0 writes the results.
 """
 
 import functools
@@ -38,7 +38,12 @@ def global_batch():
     source = make_source(drivers=4, targets=1, clips=4, frames=TIME, landmark_set=SET)
     windows = np.stack([record["landmarks"] for record in source.records])
     mask = rng.random((BATCH, TIME)) < 0.8
-    return 100 * (windows - windows.mean((0, 1))), mask, np.repeat(np.arange(4, dtype=np.int32), 4), np.arange(BATCH, dtype=np.int32)
+    return (
+        100 * (windows - windows.mean((0, 1))),
+        mask,
+        np.repeat(np.arange(4, dtype=np.int32), 4),
+        np.arange(BATCH, dtype=np.int32),
+    )
 
 
 def steps(params):
@@ -51,7 +56,9 @@ def steps(params):
     def every_loss(state, batch):
         step = functools.partial(train_step, model=MODEL, optimizer=CATCH, seed=3)
         results = {name: step(state, batch, loss=losses.get(name)) for name in losses.names()}
-        return {name: new for name, (new, _) in results.items()}, {name: metrics for name, (_, metrics) in results.items()}
+        return {name: new for name, (new, _) in results.items()}, {
+            name: metrics for name, (_, metrics) in results.items()
+        }
 
     zero = np.zeros((), np.int32)
     states, metrics = parallel.map_step(every_loss)(TrainState(zero, zero, params, CATCH.init(params)), batch)

@@ -58,7 +58,7 @@ def rotations(angles) -> np.ndarray:
 
 
 def to_picture(points, image_size=IMAGE_SIZE, unit: float = 60.0, centre=(0.5, 0.5)):
-    """Isotropic points in inner-eye distances, as MediaPipe gives them for a picture: x and z in widths, y in heights."""
+    """Points in inner-eye distances, as MediaPipe gives them for a picture: x and z in widths, y in heights."""
     width, height = image_size
     pixels = np.asarray(points) * unit + np.array([centre[0] * width, centre[1] * height, 0.0])
     return (pixels / np.array([width, height, width])).astype(np.float32)

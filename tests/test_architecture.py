@@ -34,7 +34,18 @@ STANDS_ON = {
     "checkpoint": {"errors", "parallel"},
     "provenance": set(),
 }
-ACCELERATED = {"jax", "jaxlib", "flax", "optax", "jraph", "orbax", "tensorflow", "tensorflow_datasets", "grain", "torch"}
+ACCELERATED = {
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "jraph",
+    "orbax",
+    "tensorflow",
+    "tensorflow_datasets",
+    "grain",
+    "torch",
+}
 
 
 class Module:
@@ -83,7 +94,9 @@ def by_name(modules):
 
 def test_the_walk_sees_the_house():
     assert len(HOUSE) > 40 and len(BUILDERS) > 8
-    assert {"fingerprint.landmarks.topology", "fingerprint.parallel", "fingerprint.models.gcn_tap"} <= {m.name for m in HOUSE}
+    assert {"fingerprint.landmarks.topology", "fingerprint.parallel", "fingerprint.models.gcn_tap"} <= {
+        m.name for m in HOUSE
+    }
 
 
 @by_name(HOUSE + BUILDERS)

@@ -27,7 +27,8 @@ def state(seed=0, width=4):
 def same(one, two):
     one, two = checkpoint.flatten(one), checkpoint.flatten(two)
     return one.keys() == two.keys() and all(
-        one[n].dtype == two[n].dtype and one[n].shape == two[n].shape and one[n].tobytes() == two[n].tobytes() for n in one
+        one[n].dtype == two[n].dtype and one[n].shape == two[n].shape and one[n].tobytes() == two[n].tobytes()
+        for n in one
     )
 
 
@@ -69,7 +70,7 @@ def flip(path, position):
     path.write_bytes(content)
 
 
-# ----------------------------------------------------------------------------------------------------------- checkpoints
+# ---------------------------------------------------------------------------------------------------------- checkpoints
 
 
 def test_round_trip_is_exact(steps):
@@ -221,7 +222,7 @@ def test_flat_names_follow_the_tree():
     ]  # fmt: skip
 
 
-# -------------------------------------------------------------------------------------------------------- released models
+# ------------------------------------------------------------------------------------------------------ released models
 
 
 @pytest.fixture(scope="module")
@@ -292,16 +293,22 @@ def test_missing_weights_and_missing_models_are_named(model, tmp_path):
         checkpoint.load_model(model)
 
 
-def test_the_best_model_is_pointed_to_and_replaces_the_one_before(tmp_path):
-    for step in (10, 20):
+def test_the_best_model_is_pointed_to_and_the_one_before_stays(tmp_path):
+    for step in (10, 20, 30):
         path = checkpoint.publish_best(tmp_path, step, state(step)["params"], {"step": step})
         assert checkpoint.resolve_model(tmp_path) == path == tmp_path / "models" / f"{step:08d}"
         flat, document, _ = checkpoint.load_model(tmp_path)
         assert document == {"step": step} and same(flat, checkpoint.flatten(state(step)["params"]))
-    assert [p.name for p in (tmp_path / "models").iterdir()] == ["00000020"]
-    # A run that was killed after publishing and before its checkpoint makes the same step again.
-    checkpoint.publish_best(tmp_path, 20, state(21)["params"], {"step": 20})
+    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["00000020", "00000030"]
+    # A run that was killed after publishing and before its checkpoint goes on from the model that the checkpoint knows,
+    checkpoint.point_to_best(tmp_path, 20)
+    assert checkpoint.resolve_model(tmp_path).name == "00000020"
+    checkpoint.point_to_best(tmp_path, 10)  # which is gone: the pointer stays
+    assert checkpoint.resolve_model(tmp_path).name == "00000020"
+    # and makes the same step again.
+    checkpoint.publish_best(tmp_path, 30, state(21)["params"], {"step": 30})
     assert same(checkpoint.load_model(tmp_path)[0], checkpoint.flatten(state(21)["params"]))
+    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["00000020", "00000030"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.json", "models"]
 
 

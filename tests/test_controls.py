@@ -54,7 +54,9 @@ def test_an_embedding_of_the_target_is_found_out():
 @pytest.mark.parametrize("noise", [0.01, 0.5])
 def test_an_embedding_of_the_driver_is_at_chance(noise):
     videos = cross()
-    results = [controls.target_probe(*windows_of(videos, codes(videos["driver"]), noise, seed=s), videos) for s in range(5)]
+    results = [
+        controls.target_probe(*windows_of(videos, codes(videos["driver"]), noise, seed=s), videos) for s in range(5)
+    ]
     assert np.mean([r["balanced_accuracy"] for r in results]) == pytest.approx(1 / 6, abs=0.05)
     assert all("little of the face shown is left" in r["reading"] for r in results)
 
@@ -112,7 +114,7 @@ def test_own_faces_alone_are_not_measurable():
     assert set(found) == {"reading"} and "not measurable" in found["reading"]
 
 
-# ------------------------------------------------------------------------------------------------------------- baselines
+# ------------------------------------------------------------------------------------------------------------ baselines
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,9 @@ def test_baselines_equal_brute_force(source, clips):
             if record["video_id"] == video_id:
                 name = "pose_removed" if record["image_size"].all() else "published"
                 arguments = (record["landmarks"], record["frame_mask"], record["image_size"], record["landmark_set"])
-                frames += [f.ravel() for f, m in zip(normalize.get(name)(*arguments), record["frame_mask"], strict=True) if m]
+                frames += [
+                    f.ravel() for f, m in zip(normalize.get(name)(*arguments), record["frame_mask"], strict=True) if m
+                ]
                 count += len(record["frame_mask"])
                 fps = float(record["fps"])
         face[v] = np.mean(frames, axis=0) if frames else np.full(109 * 3, np.nan)

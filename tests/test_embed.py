@@ -48,14 +48,12 @@ def whole(source, params):
 
 
 def test_every_window_is_embedded_once_and_in_order(source, params, whole):
-    batches = evaluation_batches(
-        source, landmark_set=SET, normalization="aspect_corrected", spec=SPEC, batch_size=1000
-    )
+    batches = evaluation_batches(source, landmark_set=SET, normalization="aspect_corrected", spec=SPEC, batch_size=1000)
     (batch,) = batches
     real = batch.record >= 0
     assert whole.record.tolist() == batch.record[real].tolist() and whole.start.tolist() == batch.start[real].tolist()
     model = GCNTAP(landmark_set=SET, hidden=4, features=8)
-    vector, attention = model.apply({"params": params}, batch.windows[real], batch.frame_mask[real])
+    vector, attention = jax.jit(model.apply)({"params": params}, batch.windows[real], batch.frame_mask[real])
     assert np.abs(whole.vector - vector).max() < 2e-6 and np.abs(whole.attention - attention).max() < 2e-6
     assert np.allclose(np.linalg.norm(whole.vector, axis=1), 1, atol=1e-5) and whole.seconds > 0
 
@@ -119,7 +117,7 @@ def test_controls_are_applied(source, params, whole):
     assert max(np.ptp(row) for row in spread) < 1e-6
 
 
-# ------------------------------------------------------------------------------------------------------- released models
+# ------------------------------------------------------------------------------------------------------ released models
 
 
 @pytest.fixture

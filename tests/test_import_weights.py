@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 from sources import make_source
@@ -19,7 +20,7 @@ from fingerprint.models import registry
 HIDDEN, FEATURES = 3, 5
 STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage", "int64": "LongStorage", "float16": "HalfStorage"}
 
-# ---------------------------------------------------------------------------------------- a writer of pickles, by opcode
+# --------------------------------------------------------------------------------------- a writer of pickles, by opcode
 
 
 def text(value: str) -> bytes:
@@ -45,7 +46,9 @@ def mapping(items: dict[str, bytes]) -> bytes:
 def tensor(key: str, array: np.ndarray, count=None, offset=0, size=None, stride=None, kind=None) -> bytes:
     array = np.asarray(array, order="C")
     storage_type = name("torch", kind or STORAGES[array.dtype.name])
-    storage = sequence(text("storage"), storage_type, text(key), text("cpu"), number(array.size if count is None else count))
+    storage = sequence(
+        text("storage"), storage_type, text(key), text("cpu"), number(array.size if count is None else count)
+    )
     size = array.shape if size is None else size
     stride = [s // array.itemsize for s in array.strides] if stride is None else stride
     parts = [storage + b"Q", number(offset), sequence(*map(number, size)), sequence(*map(number, stride))]
@@ -70,7 +73,9 @@ def weights(**changes):
     for layer, (n, out) in {"gcn1": (3, HIDDEN), "gcn2": (HIDDEN, HIDDEN), "gcn3": (HIDDEN, FEATURES)}.items():
         state |= {f"{layer}.lin.weight": rng.normal(size=(out, n)), f"{layer}.bias": rng.normal(size=out)}
     state["temporal_pool.query"] = rng.normal(size=FEATURES)
-    return {key: value if value.dtype == np.int64 else value.astype(np.float32) for key, value in state.items()} | changes
+    return {
+        key: value if value.dtype == np.int64 else value.astype(np.float32) for key, value in state.items()
+    } | changes
 
 
 def write_state(path, state: dict, **more: bytes):
@@ -79,7 +84,7 @@ def write_state(path, state: dict, **more: bytes):
     return write(path, b"\x80\x02" + mapping({"model_state_dict": pickled, "epoch": number(7), **more}) + b".", arrays)
 
 
-# ------------------------------------------------------------------------------------------------------------- what works
+# ----------------------------------------------------------------------------------------------------------- what works
 
 
 def test_tensors_are_read_as_written(tmp_path):
@@ -87,7 +92,9 @@ def test_tensors_are_read_as_written(tmp_path):
     read = import_weights.read_tensors(write_state(tmp_path / "a.pt", state))
     assert read["epoch"] == 7 and list(read["model_state_dict"]) == list(state)
     for key, value in state.items():
-        assert np.array_equal(read["model_state_dict"][key], value) and read["model_state_dict"][key].dtype == value.dtype
+        assert (
+            np.array_equal(read["model_state_dict"][key], value) and read["model_state_dict"][key].dtype == value.dtype
+        )
 
 
 def test_strides_and_offsets_are_followed(tmp_path):
@@ -98,7 +105,9 @@ def test_strides_and_offsets_are_followed(tmp_path):
         "empty": (tensor("0", values, size=(0, 4), stride=(4, 1)), np.zeros((0, 4))),
         "scalar": (tensor("0", values, offset=3, size=(), stride=()), np.float32(3)),
     }
-    path = write(tmp_path / "a.pt", b"\x80\x02" + mapping({key: ops for key, (ops, _) in views.items()}) + b".", {"0": values})
+    path = write(
+        tmp_path / "a.pt", b"\x80\x02" + mapping({key: ops for key, (ops, _) in views.items()}) + b".", {"0": values}
+    )
     read = import_weights.read_tensors(path)
     for key, (_, expected) in views.items():
         assert np.array_equal(read[key], expected), key
@@ -107,7 +116,10 @@ def test_strides_and_offsets_are_followed(tmp_path):
 def test_what_pytorch_writes_is_read(tmp_path):
     torch = pytest.importorskip("torch")
     state = {key: torch.from_numpy(value) for key, value in weights().items()}
-    torch.save({"epoch": 3, "model_state_dict": state, "val_loss": float("inf"), "flag": True, "list": [1, None]}, tmp_path / "a.pt")
+    torch.save(
+        {"epoch": 3, "model_state_dict": state, "val_loss": float("inf"), "flag": True, "list": [1, None]},
+        tmp_path / "a.pt",
+    )
     read = import_weights.read_tensors(tmp_path / "a.pt")
     assert (read["epoch"], read["val_loss"], read["flag"], read["list"]) == (3, float("inf"), True, [1, None])
     assert all(np.array_equal(read["model_state_dict"][key], value) for key, value in weights().items())
@@ -136,11 +148,11 @@ def test_released_checkpoints_become_models_that_embed_as_released(released, sha
     with np.load(folder / f"reference_{released}.npz", allow_pickle=False) as reference:
         windows, expected = reference["windows"], reference["embeddings"]
     network = registry.build({**model.document["model"], "landmark_set": model.document["landmark_set"]})
-    found = network.apply({"params": model.params}, windows, np.ones(windows.shape[:2], bool))
+    found = jax.jit(network.apply)({"params": model.params}, windows, np.ones(windows.shape[:2], bool))
     assert np.abs(found.vector - expected).max() < 1e-5
 
 
-# ------------------------------------------------------------------------------------------------------- what is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 def payloads(sentinel):
@@ -155,7 +167,12 @@ def payloads(sentinel):
         "obj": b"(" + name("posix", "system") + argument + b"o",
         "newobj": name("posix", "system") + sequence(argument) + b"\x81",
         "newobj ex": name("posix", "system") + sequence(argument) + b"}" + b"\x92",
-        "build": name("collections", "OrderedDict") + b")R" + name("posix", "system") + sequence(argument) + b"R" + b"b",
+        "build": name("collections", "OrderedDict")
+        + b")R"
+        + name("posix", "system")
+        + sequence(argument)
+        + b"R"
+        + b"b",
         "eval in a tensor": name("builtins", "eval") + sequence(text(f"__import__('os').system({command!r})")) + b"R",
         "named like a tensor": text("torch._utils _rebuild_tensor_v2") + sequence(argument) + b"R",
         "extension": b"\x82\x01" + sequence(argument) + b"R",
@@ -196,7 +213,7 @@ def test_pickle_s_own_reduce_is_refused_and_not_executed(tmp_path):
 
 
 def test_nothing_of_a_mutated_pickle_gets_through_but_our_errors(tmp_path):
-    """Random damage to the pickle and to the zip ends in a CheckpointError or in a plain reading, never in another error."""
+    """Random damage to pickle or zip ends in a CheckpointError or in a plain reading, never in another error."""
     rng = np.random.default_rng(0)
     whole = write_state(tmp_path / "a.pt", weights()).read_bytes()
     start = whole.index(b"data.pkl") + 8
@@ -296,7 +313,10 @@ WRONG = {
     "flat kernel": (weights(**{"gcn1.lin.weight": np.zeros(9, np.float32)}), "gcn1.lin.weight is .9,., not a tensor"),
     "scalar bias": (weights(**{"gcn1.bias": np.zeros((), np.float32)}), "gcn1.bias is .., not a tensor"),
     "flat graph": (weights(base_edge_index=np.zeros(8, np.int64)), "base_edge_index is .8,., not a tensor"),
-    "other graph": (weights(base_edge_index=np.array([[0, 1], [1, 2]])), "graph has 2 edges that are not those of avaprintdb109"),
+    "other graph": (
+        weights(base_edge_index=np.array([[0, 1], [1, 2]])),
+        "graph has 2 edges that are not those of avaprintdb109",
+    ),
 }
 
 

@@ -94,7 +94,9 @@ def brute_force(name, x, anchor, positives, negatives, temperature=0.2, margin=1
 
 def test_every_loss_is_tested():
     assert set(DETERMINISTIC) == {"batch_hard", "supervised_contrastive", "ntxent"}
-    with pytest.raises(UnknownName, match="unknown loss 'arcface'; known: batch_hard, ntxent, supervised_contrastive, triplet"):
+    with pytest.raises(
+        UnknownName, match="unknown loss 'arcface'; known: batch_hard, ntxent, supervised_contrastive, triplet"
+    ):
         losses.get("arcface")
 
 
@@ -115,7 +117,10 @@ def test_triplet_margin_equals_brute_force(margin):
     a, p, n = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, DIM)), jnp.float32)
     found = losses.triplet_margin(a, p, n, margin=margin)
     for row in range(5):
-        expected = max(distance(a[row] - p[row], -1e-6 * np.ones(DIM)) - distance(a[row] - n[row], -1e-6 * np.ones(DIM)) + margin, 0)
+        expected = max(
+            distance(a[row] - p[row], -1e-6 * np.ones(DIM)) - distance(a[row] - n[row], -1e-6 * np.ones(DIM)) + margin,
+            0,
+        )
         assert float(found[row]) == pytest.approx(expected, abs=2e-6)
 
 
@@ -165,7 +170,9 @@ def test_the_order_of_rows_does_not_matter(name, case):
     plain = call(name, vectors, driver, mask)
     order = np.random.default_rng(1).permutation(len(driver))
     turned = call(name, vectors[order], driver[order], mask[order])
-    assert np.allclose(turned.value, plain.value[order], atol=1e-6) and np.array_equal(turned.counts, plain.counts[order])
+    assert np.allclose(turned.value, plain.value[order], atol=1e-6) and np.array_equal(
+        turned.counts, plain.counts[order]
+    )
     renamed = call(name, vectors, (100 - driver).astype(np.int32), mask)
     assert np.allclose(renamed.value, plain.value, atol=1e-6)
 
@@ -224,8 +231,10 @@ def test_descent_brings_a_driver_s_windows_together(name):
 
 @pytest.mark.parametrize("name", losses.names())
 def test_no_silent_change_of_type(name):
-    vectors, driver, mask = batch("padded")
+    vectors, driver, mask = map(jnp.asarray, batch("padded"))
     with jax.numpy_dtype_promotion("strict"):
         key, options = jax.random.key(0), OPTIONS.get(name, {})
-        value, gradient = jax.jit(jax.value_and_grad(lambda x: losses.get(name)(x, driver, mask, key, **options).mean()))(vectors)
+        value, gradient = jax.jit(
+            jax.value_and_grad(lambda x: losses.get(name)(x, driver, mask, key, **options).mean())
+        )(vectors)
         assert value.dtype == gradient.dtype == jnp.float32

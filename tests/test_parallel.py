@@ -53,7 +53,9 @@ def test_one_process_asked_to_stop_stops_all(on_devices, in_two_processes):
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch, devices, processes, total):
     monkeypatch.setattr(jax, "device_count", lambda: devices)
     monkeypatch.setattr(jax, "process_count", lambda: processes)
-    with pytest.raises(ConfigError, match=f"{total} windows does not divide over {devices} devices.*multiple of {devices}"):
+    with pytest.raises(
+        ConfigError, match=f"{total} windows does not divide over {devices} devices.*multiple of {devices}"
+    ):
         parallel.share_of(total)
 
 
@@ -81,4 +83,3 @@ def test_one_process_needs_no_others():
     assert parallel.is_main() and parallel.describe()["processes"] == 1
     rows = np.arange(3)
     assert parallel.all_processes(rows) is rows
-

@@ -13,7 +13,13 @@ from fingerprint import workdir
 from fingerprint.errors import WorkdirLocked
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-HOLD = "import sys; from fingerprint import workdir\nwith workdir.locked(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+HOLD = """
+import sys
+from fingerprint import workdir
+with workdir.locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -30,7 +36,10 @@ def holder(tmp_path):
 
 
 def test_a_second_run_is_refused_while_the_first_holds_and_let_in_after(holder, tmp_path):
-    with pytest.raises(WorkdirLocked, match=f"in use by process {holder.pid}; .*--workdir"), workdir.locked(tmp_path / "run"):
+    with (
+        pytest.raises(WorkdirLocked, match=f"in use by process {holder.pid}; .*--workdir"),
+        workdir.locked(tmp_path / "run"),
+    ):
         pytest.fail("two runs in one directory")
     holder.communicate("", timeout=30)
     with workdir.locked(tmp_path / "run") as path:

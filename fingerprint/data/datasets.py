@@ -19,10 +19,11 @@ def build_missing(config: ConfigDict) -> None:
     Raises:
         DatasetError: the build failed.
     """
-    folder = pathlib.Path(config.data.data_dir).expanduser() / config.data.dataset.partition(":")[0]
+    data_dir = pathlib.Path(config.data.data_dir).expanduser()
+    folder = data_dir / config.data.dataset.partition(":")[0]
     if not config.data.build or (folder.is_dir() and any(version.name[0].isdigit() for version in folder.iterdir())):
         return
-    command = [sys.executable, "-m", "data_builders.build", config.data.dataset, "--data_dir", config.data.data_dir]
+    command = [sys.executable, "-m", "data_builders.build", config.data.dataset, "--data_dir", str(data_dir)]
     if code := subprocess.run(command, check=False).returncode:
         raise DatasetError(f"building {config.data.dataset} failed with exit code {code}: {' '.join(command)}")
 

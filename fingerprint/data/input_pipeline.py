@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -109,11 +110,11 @@ def _normalized(
 
 
 def _anywhere(spec: WindowSpec) -> WindowSpec:
-    return dataclasses.replace(spec, stride=1, pad_short=True)
+    return dataclasses.replace(spec, stride=1)
 
 
 def usable_records(source: RecordSource, spec: WindowSpec) -> Bool[np.ndarray, "record"]:
-    """Records with enough valid frames in some window, padded at the end if need be.
+    """Records with enough valid frames in some window; ones shorter than a window only with `pad_short`.
 
     The table answers for most; masks are read only where many frames are lost.
     """
@@ -121,8 +122,9 @@ def usable_records(source: RecordSource, spec: WindowSpec) -> Bool[np.ndarray, "
     frames, valid = metadata["num_frames"], metadata["num_valid"]
     # Of `count` windows side by side, one holds at least their mean number of valid frames.
     count, rest = np.maximum(frames // spec.length, 1), np.where(frames < spec.length, 0, frames % spec.length)
-    usable = valid - rest >= spec.least_valid * count
-    for row in np.flatnonzero(~usable & (valid >= spec.least_valid)).tolist():
+    long_enough = (frames >= spec.length) | spec.pad_short
+    usable = long_enough & (valid - rest >= spec.least_valid * count)
+    for row in np.flatnonzero(long_enough & ~usable & (valid >= spec.least_valid)).tolist():
         usable[row] = len(windows.starts(source[row]["frame_mask"], _anywhere(spec))) > 0
     return usable
 
@@ -170,6 +172,7 @@ def train_examples(
         metadata["driver"],
         metadata["target"],
         usable_records(source, spec),
+        clip_id=metadata["clip_id"],
         drivers_per_batch=drivers_per_batch,
         windows_per_driver=windows_per_driver,
         same_target=same_target,
@@ -198,16 +201,17 @@ def train_iterator(
         threads: reading threads. prefetch: batches held ready. workers: reading processes; 0 reads in this one.
     """
     rows = range(share.start, share.stop)
-
-    def load(i: int) -> TrainBatch:
-        step, position = divmod(int(i), len(rows))
-        return examples(step, rows[position])
-
-    dataset = grain.MapDataset.range(num_steps * len(rows)).map(load).batch(len(rows), drop_remainder=True)
+    dataset = grain.MapDataset.range(num_steps * len(rows)).map(functools.partial(_example, examples, rows))
+    dataset = dataset.batch(len(rows), drop_remainder=True)
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
     if workers:
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     return iter(dataset)
+
+
+def _example(examples: TrainExamples, rows: range, index: int) -> TrainBatch:
+    step, position = divmod(int(index), len(rows))
+    return examples(step, rows[position])
 
 
 class WindowBatch(NamedTuple):

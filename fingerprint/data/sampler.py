@@ -22,13 +22,15 @@ class BatchPlan:
 class DriverSampler:
     """P drivers a batch, K windows a driver, targets varied inside a driver.
 
-    Drivers come in a new random order every pass, so all are seen equally often. With `same_target`, drivers come in
+    Drivers come in a new random order every pass, so all are seen equally often. With `same_target`, they come in random
     pairs that share a target, and half of each one's windows show that target: for every window of it the batch holds
     another driver wearing the same face.
 
     Args:
         driver, target: names by record.
         usable: records that hold at least one window.
+        clip_id: source clip by record: a driver's windows come from different clips while there are any, because the
+            same motion on another face teaches little; None: all different.
         drivers_per_batch, windows_per_driver: P and K.
         same_target: ask for same-target negatives.
         leave_out_few: leave out drivers with fewer than two usable records (`left_out` names them) instead of refusing
@@ -48,6 +50,7 @@ class DriverSampler:
         *,
         drivers_per_batch: int,
         windows_per_driver: int,
+        clip_id: np.ndarray | None = None,
         same_target: bool = False,
         leave_out_few: bool = False,
         seed: int = 0,
@@ -88,6 +91,7 @@ class DriverSampler:
                 f"same-target negatives need an even number of drivers per batch (found {drivers_per_batch}) and "
                 f"targets worn by two drivers (found {len(self._shared)})"
             )
+        self._clip = np.arange(len(driver)) if clip_id is None else np.unique(clip_id, return_inverse=True)[1]
         self._remember_batches()
 
     def _remember_batches(self) -> None:
@@ -145,4 +149,9 @@ class DriverSampler:
         queues = [rng.permutation(by_target[t]).tolist() for t in rng.permutation(sorted(by_target)).tolist()]
         turns = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
         turns = [t for t in turns if t not in picked] or turns
+        seen, new, again = {self._clip[row] for row in picked}, [], []
+        for row in turns:
+            (again if self._clip[row] in seen else new).append(row)
+            seen.add(self._clip[row])
+        turns = new + again
         return np.array((picked + turns * self.windows_per_driver)[: self.windows_per_driver])

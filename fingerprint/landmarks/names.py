@@ -38,7 +38,7 @@ _GAGAVATAR = re.compile(rf"({_RAVDESS_NAME}|{_CREMAD_NAME})_({_ACTOR}|{_SPEAKER}
 _AVAPRINTDB = re.compile(
     rf"({_ACTOR}|C{_SPEAKER})--({_ACTOR}|C{_SPEAKER})--({_UUID})--(GAGA|LIVE|HUNY|ORIG){_EXTENSION}", re.ASCII
 )
-_IDENTITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_+\-]|\.(?!\.)){0,99}", re.ASCII)
+_IDENTITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_\-]|\.(?!\.)){0,99}", re.ASCII)
 
 _BAD_CREMAD = {
     "1076_MTI_NEU_XX": "very short",
@@ -154,6 +154,11 @@ def parse(name: str) -> VideoName:
         except NameRefused as refusal:
             refusals.append(str(refusal))
     raise NameRefused("; ".join(refusals))
+
+
+def canonical_identity(name: str) -> str:
+    """One spelling of a person whom corpora spell differently: AVAPrintDB writes C1003 for CREMA-D's 1003."""
+    return name[1:] if re.fullmatch(r"C1\d{3}", name) else name
 
 
 def check_identity(text: str, what: str = "identity") -> str:

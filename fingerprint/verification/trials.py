@@ -124,6 +124,20 @@ def build(
     )
 
 
+def subset(trials: TrialList, chosen: Bool[np.ndarray, " trial"]) -> TrialList:
+    """The chosen trials of a list, under the same protocol, seed and hash; pairs of missing videos are left out."""
+    return dataclasses.replace(
+        trials,
+        template_index=trials.template_index[chosen],
+        probe_index=trials.probe_index[chosen],
+        mated=trials.mated[chosen],
+        conditions={name: values[chosen] for name, values in trials.conditions.items()},
+        reference_driver=trials.reference_driver[chosen],
+        probe_driver=trials.probe_driver[chosen],
+        missing_pairs=(),
+    )
+
+
 def conditions(
     videos: Mapping[str, np.ndarray],
     templates: Sequence[tuple[int, ...]],

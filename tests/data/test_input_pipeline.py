@@ -33,7 +33,12 @@ def examples_of(source, options=EVERYTHING, normalization="aspect_corrected", sp
 
 def batches(source, num_steps=6, share=slice(0, 4), threads=2, prefetch=2, workers=0, **options):
     return train_iterator(
-        examples_of(source, **options), num_steps=num_steps, share=share, threads=threads, prefetch=prefetch, workers=workers
+        examples_of(source, **options),
+        num_steps=num_steps,
+        share=share,
+        threads=threads,
+        prefetch=prefetch,
+        workers=workers,
     )
 
 
@@ -102,7 +107,9 @@ def test_a_window_is_a_piece_of_its_normalised_track(source):
     for batch in batches(source, options=Augmentation(), num_steps=20):
         for window, mask, row in zip(batch.windows, batch.frame_mask, batch.record.tolist(), strict=True):
             record = source[row]
-            track = normalize.get("aspect_corrected")(record["landmarks"], record["frame_mask"], record["image_size"], SET)
+            track = normalize.get("aspect_corrected")(
+                record["landmarks"], record["frame_mask"], record["image_size"], SET
+            )
             found = [s for s in range(13) if np.array_equal(track[s : s + 8], window)]
             assert len(found) == 1 and np.array_equal(record["frame_mask"][found[0] : found[0] + 8], mask)
             starts[found[0]] += 1
@@ -115,9 +122,7 @@ def test_a_window_always_has_enough_valid_frames(min_valid):
     least = int(np.ceil(min_valid * 8))
     spec = WindowSpec(8, 8, min_valid)
     assert examples_of(make_source(drivers=3, targets=1, clips=4, frames=16), spec=spec)  # without lost frames: usable
-    longest = [
-        max(record["frame_mask"][s : s + 8].sum() for s in range(9)) >= least for record in source.records
-    ]
+    longest = [max(record["frame_mask"][s : s + 8].sum() for s in range(9)) >= least for record in source.records]
     assert input_pipeline.usable_records(source, spec).tolist() == longest
     if min_valid < 1:
         for batch in batches(source, options=Augmentation(), spec=spec, num_steps=20):
@@ -146,18 +151,22 @@ def test_usable_is_what_brute_force_finds():
         mask = rng.random(frames) < rng.choice([0.3, 0.6, 0.9, 1.0])
         records.append({**template, "frame_mask": mask, "landmarks": np.zeros((frames, 109, 3), np.float32)})
     source = MemorySource(records)
-    for spec in (WindowSpec(8, 4), WindowSpec(5, 1, 0.8), WindowSpec(7, 7, 1.0)):
+    for spec in (WindowSpec(8, 4), WindowSpec(5, 1, 0.8), WindowSpec(7, 7, 1.0), WindowSpec(8, 4, pad_short=True)):
         padded = [np.pad(r["frame_mask"], (0, max(0, spec.length - len(r["frame_mask"])))) for r in records]
         expected = [
-            max(m[s : s + spec.length].sum() for s in range(len(m) - spec.length + 1)) >= spec.min_valid * spec.length
-            for m in padded
+            (spec.pad_short or len(r["frame_mask"]) >= spec.length)
+            and max(m[s : s + spec.length].sum() for s in range(len(m) - spec.length + 1)) >= spec.least_valid
+            for r, m in zip(records, padded, strict=True)
         ]
         assert input_pipeline.usable_records(source, spec).tolist() == expected
 
 
-def test_a_short_track_is_padded_and_masked():
+def test_a_short_track_is_padded_and_masked_only_if_asked():
     source = make_source(drivers=2, targets=1, clips=2, frames=6)
-    for batch in batches(source, options=Augmentation(), num_steps=2):
+    with pytest.raises(ConfigError, match="0 drivers"):
+        examples_of(source, spec=WindowSpec(8, 4))
+    spec = WindowSpec(8, 4, pad_short=True)
+    for batch in batches(source, options=Augmentation(), num_steps=2, spec=spec):
         assert batch.frame_mask.tolist() == [[True] * 6 + [False] * 2] * 4
 
 
@@ -255,7 +264,9 @@ def windows_of(source, normalization="aspect_corrected", spec=SPEC, batch_size=5
     )
 
 
-@pytest.mark.parametrize("spec", [WindowSpec(8, 4, 0.9), WindowSpec(8, 8), WindowSpec(5, 1, 1.0), WindowSpec(30, 1, 0.4, True)])
+@pytest.mark.parametrize(
+    "spec", [WindowSpec(8, 4, 0.9), WindowSpec(8, 8), WindowSpec(5, 1, 1.0), WindowSpec(30, 1, 0.4, True)]
+)
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 def test_every_sliding_window_comes_once_and_in_order(source, spec, batch_size):
     expected = []
@@ -266,7 +277,10 @@ def test_every_sliding_window_comes_once_and_in_order(source, spec, batch_size):
             expected.append((row, start, *windows.cut(track, record["frame_mask"], start, spec.length)))
     found = []
     for batch in windows_of(source, spec=spec, batch_size=batch_size):
-        assert batch.windows.shape == (batch_size, spec.length, 109, 3) and batch.frame_mask.shape == (batch_size, spec.length)
+        assert batch.windows.shape == (batch_size, spec.length, 109, 3) and batch.frame_mask.shape == (
+            batch_size,
+            spec.length,
+        )
         filling = batch.record < 0
         assert not batch.windows[filling].any() and not batch.frame_mask[filling].any()
         assert (batch.record[filling] == -1).all() and filling.tolist() == sorted(filling.tolist())
@@ -288,7 +302,8 @@ def test_chosen_records_only(source):
 def pairs_of(source, transform, seed=0, **options):
     plain = np.concatenate([b.windows for b in windows_of(source, **options)])
     changed, masks, records, starts = (
-        np.concatenate(column) for column in zip(*windows_of(source, transform=transform, seed=seed, **options), strict=True)
+        np.concatenate(column)
+        for column in zip(*windows_of(source, transform=transform, seed=seed, **options), strict=True)
     )
     return [(p, c, m) for p, c, m, r in zip(plain, changed, masks, records, strict=True) if r >= 0], (records, starts)
 
@@ -381,7 +396,9 @@ def test_reenacted_records_show_the_face_and_the_motion(originals):
     for row in range(0, len(source), 5):
         record = source[row]
         original = base[record["clip_id"], int(record["window_index"])]
-        motion = normalize.get("motion_only")(original["landmarks"], original["frame_mask"], original["image_size"], SET)
+        motion = normalize.get("motion_only")(
+            original["landmarks"], original["frame_mask"], original["image_size"], SET
+        )
         expected = np.where(original["frame_mask"][:, None, None], motion + shapes[record["target"]], 0)
         assert np.abs(record["landmarks"] - expected).max() < 1e-6
 

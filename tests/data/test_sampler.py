@@ -48,9 +48,9 @@ def test_every_pass_shows_every_driver_once_in_another_order():
     assert sampler.steps_per_pass == 2
     orders = []
     for turn in range(6):
-        drivers = [sampler.batch(2 * turn + part).driver[::2].tolist() for part in range(2)]
-        assert sorted(sum(drivers, [])) == list(range(8))
-        orders.append(tuple(sum(drivers, [])))
+        drivers = [d for part in range(2) for d in sampler.batch(2 * turn + part).driver[::2].tolist()]
+        assert sorted(drivers) == list(range(8))
+        orders.append(tuple(drivers))
     assert len(set(orders)) == 6
 
 
@@ -140,6 +140,16 @@ def test_a_sampler_travels_to_a_reading_process():
     sampler.batch(0)
     copy = pickle.loads(pickle.dumps(sampler))
     assert all(np.array_equal(copy.batch(step).record, sampler.batch(step).record) for step in range(5))
+
+
+def test_drivers_with_few_records_are_left_out_where_asked():
+    usable = np.arange(len(DRIVER)) >= 5
+    sampler = make(usable=usable, p=7, k=2, leave_out_few=True)
+    assert sampler.left_out == ["P0"] and sampler.names == [f"P{d}" for d in range(1, 8)]
+    assert all((DRIVER[sampler.batch(step).record] != "P0").all() for step in range(20))
+    assert make(leave_out_few=True).left_out == [] == make().left_out
+    with pytest.raises(ConfigError, match="7 drivers with usable records; a batch asks for 8"):
+        make(usable=usable, p=8, leave_out_few=True)
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,9 @@ def test_a_face_that_is_one_point_stays_finite(name):
 def test_align_recovers_known_transforms():
     rng, reference = np.random.default_rng(0), POINTS.reference_shape.astype(np.float64)
     turn = rotations(rng.uniform(-3, 3, (FRAMES, 3)))
-    moved = rng.uniform(0.2, 5, (FRAMES, 1, 1)) * np.einsum("tij,vj->tvi", turn, reference) + rng.normal(0, 9, (FRAMES, 1, 3))
+    moved = rng.uniform(0.2, 5, (FRAMES, 1, 1)) * np.einsum("tij,vj->tvi", turn, reference) + rng.normal(
+        0, 9, (FRAMES, 1, 3)
+    )
     assert np.abs(normalize.align(moved, reference) - reference).max() < 1e-5
 
 

@@ -70,7 +70,9 @@ def test_reference_shape_stands_upright_and_faces_the_camera(points):
     eyes = np.concatenate([shape[regions["left_eye"]], shape[regions["right_eye"]]])
     assert eyes[:, 1].mean() < 0 < shape[regions["lips"]][:, 1].mean()  # y points down
     assert shape[regions["face_oval"]][:, 2].mean() > shape[regions["nose"]][:, 2].mean()  # z points away
-    assert shape[regions["left_eye"]][:, 0].mean() > 0 > shape[regions["right_eye"]][:, 0].mean()  # the person's own left
+    assert (
+        shape[regions["left_eye"]][:, 0].mean() > 0 > shape[regions["right_eye"]][:, 0].mean()
+    )  # the person's own left
 
 
 def test_mirror_exchanges_left_and_right(points):
@@ -105,7 +107,10 @@ def test_published_set_is_as_published():
     assert (points.num_vertices, len(points.edges)) == (109, 306)
     assert {region: len(indices) for region, indices in points.regions.items()} == PUBLISHED_REGIONS
     assert points.mediapipe_indices[[points.nose_tip, *points.inner_eyes]].tolist() == [4, 133, 362]
-    assert points.mediapipe_indices[[points.regions["left_iris"][0], points.regions["right_iris"][0]]].tolist() == [473, 468]
+    assert points.mediapipe_indices[[points.regions["left_iris"][0], points.regions["right_iris"][0]]].tolist() == [
+        473,
+        468,
+    ]
     degree = np.bincount(points.edges.ravel(), minlength=109)
     assert (degree.min(), degree.max()) == (4, 12)
 

@@ -69,7 +69,7 @@ def test_diagonal_neighbours_are_not_correlated():
 
 
 def test_no_two_rows_or_columns_are_alike():
-    """Pairwise over all vertices and all channels, not only neighbours: hashes of rows and columns are combined late."""
+    """Over all pairs of vertices and of channels, not only neighbours: rows and columns are combined late."""
     centred = scales() - 1
     for axis in (0, 3):
         flat = np.moveaxis(centred, axis, 0).reshape(centred.shape[axis], -1)

@@ -8,7 +8,7 @@ from fingerprint.models.embedding import TemporalAttentionPooling, unit
 
 
 def pool(frames, mask, query):
-    return TemporalAttentionPooling().apply({"params": {"query": query}}, frames, mask)
+    return TemporalAttentionPooling().apply({"params": {"query": query}}, jnp.asarray(frames), jnp.asarray(mask))
 
 
 def test_pooling_is_a_softmax_of_products_with_the_query():
@@ -47,9 +47,9 @@ def test_no_valid_frame_gives_zeros_and_a_finite_gradient():
 
 
 def test_unit_length():
-    x = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 7)), jnp.float32)
     assert np.allclose(np.linalg.norm(unit(x), axis=1), 1, atol=1e-6)
     assert np.allclose(unit(x), x / np.linalg.norm(x, axis=1, keepdims=True), atol=1e-6)
     assert np.allclose(np.linalg.norm(unit(1e-8 * x), axis=1), 1, atol=1e-5)
-    assert not unit(np.zeros((2, 3), np.float32)).any()
-    assert np.isfinite(jax.jacobian(unit)(np.zeros(3, np.float32))).all()
+    assert not unit(jnp.zeros((2, 3))).any()
+    assert np.isfinite(jax.jacobian(unit)(jnp.zeros(3))).all()

@@ -54,7 +54,9 @@ def compiled(**options):
 
 
 def embed(params, windows=WINDOWS, mask=MASK, *, train=False, key=7, index=None, **options):
-    return compiled(**options)[0](params, windows, mask, train, np.arange(len(windows)) if index is None else index, key)
+    return compiled(**options)[0](
+        params, windows, mask, train, np.arange(len(windows)) if index is None else index, key
+    )
 
 
 def gradient(params, windows=WINDOWS, mask=MASK, *, train=False, **options):
@@ -110,7 +112,7 @@ def test_unknown_options_list_the_known_ones(params):
         embed(params, last_dropout="channel")
 
 
-# ---------------------------------------------------------------------------------------------------------- jraph, dense
+# --------------------------------------------------------------------------------------------------------- jraph, dense
 
 
 @pytest.mark.parametrize("landmark_set", ["avaprintdb109", "ibug68"])
@@ -135,7 +137,9 @@ def test_jraph_and_dense_forms_drop_the_same(params, last_dropout):
     assert difference(one, two) < 2e-5 * size(one)
 
 
-@pytest.mark.parametrize(("chunk", "form"), [(1, "dense"), (5, "dense"), (8, "dense"), (24, "dense"), (100, "dense"), (5, "jraph")])
+@pytest.mark.parametrize(
+    ("chunk", "form"), [(1, "dense"), (5, "dense"), (8, "dense"), (24, "dense"), (100, "dense"), (5, "jraph")]
+)
 def test_chunks_change_nothing(params, chunk, form):
     assert difference(embed(params, chunk=chunk, form=form), embed(params, form=form)) < 2e-6
 
@@ -147,7 +151,7 @@ def test_chunks_change_nothing_in_training(params, last_dropout):
     assert difference(one, two) < 1e-5 * size(two)
 
 
-# ------------------------------------------------------------------------------------- what the result does not depend on
+# ----------------------------------------------------------------------------------- what the result does not depend on
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -216,7 +220,7 @@ def test_permuting_the_vertices_with_the_topology_changes_nothing(params, monkey
     assert difference(embed(params, landmark_set=name, form=form).vector, embed(params, form=form).vector) > 1e-3
 
 
-# ---------------------------------------------------------------------------------------------------------------- dropout
+# -------------------------------------------------------------------------------------------------------------- dropout
 
 
 @pytest.mark.parametrize("last_dropout", LAST_DROPOUT)
@@ -236,15 +240,15 @@ def test_masks_change_with_the_step_and_only_in_training(params):
     assert difference(embed(params, train=True, key=1).vector, embed(params, train=True, key=1).vector) == 0
     assert difference(embed(params, train=True, dropout=0.0), embed(params)) < 1e-6
     rngs = {"dropout": jax.random.key(7)}
-    default = network().apply({"params": params}, WINDOWS, MASK, train=True, rngs=rngs)
+    default = network().apply({"params": params}, jnp.asarray(WINDOWS), jnp.asarray(MASK), train=True, rngs=rngs)
     assert difference(default, embed(params, train=True)) < 2e-6  # the default positions are 0, 1, …
 
 
 def pooled_samples(params, last_dropout, count=2000, **options):
     """Embedding of one frame before it is scaled to unit length, under `count` masks."""
-    windows = np.broadcast_to(WINDOWS[0, :1], (count, 1, 109, 3))
+    windows = jnp.broadcast_to(WINDOWS[0, :1], (count, 1, 109, 3))
     _, captured = network(dropout=0.3, last_dropout=last_dropout, **options).apply(
-        {"params": params}, windows, np.ones((count, 1), bool), train=True,
+        {"params": params}, windows, jnp.ones((count, 1), bool), train=True,
         rngs={"dropout": jax.random.key(11)}, capture_intermediates=True,
     )  # fmt: skip
     pooled, _ = captured["intermediates"]["temporal_pool"]["__call__"][0]
@@ -261,13 +265,13 @@ def test_vertex_and_element_dropout_have_the_same_law_in_each_channel(params):
 
 
 def test_the_last_dropout_keeps_the_expectation(params):
-    """Only the last layer dropped: biases and weights so that nothing nonlinear follows it but the mean over vertices."""
-    linear = jax.tree.map(np.array, params)
+    """With weights that leave nothing random before the last layer and nothing nonlinear after it."""
+    linear = jax.tree.map(jnp.asarray, params)
     for layer in ("gcn1", "gcn2"):  # activations that do not depend on what was dropped before
-        linear[layer]["kernel"] = np.zeros_like(linear[layer]["kernel"])
-    linear["gcn2"]["bias"] = np.abs(linear["gcn2"]["bias"])
-    frame = WINDOWS[:1, :1]
-    _, captured = network().apply({"params": linear}, frame, np.ones((1, 1), bool), capture_intermediates=True)
+        linear[layer]["kernel"] = jnp.zeros_like(linear[layer]["kernel"])
+    linear["gcn2"]["bias"] = jnp.abs(linear["gcn2"]["bias"])
+    frame = jnp.asarray(WINDOWS[:1, :1])
+    _, captured = network().apply({"params": linear}, frame, jnp.ones((1, 1), bool), capture_intermediates=True)
     expected = np.asarray(captured["intermediates"]["temporal_pool"]["__call__"][0][0])[0]
     for kind in LAST_DROPOUT:
         samples = pooled_samples(linear, kind)

@@ -1,6 +1,7 @@
 """The graph convolution, against its formula written out."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -37,11 +38,11 @@ def test_a_vertex_without_edges_keeps_its_own_value():
 def test_both_forms_are_the_formula_with_the_bias_after_the_aggregation():
     rng = np.random.default_rng(0)
     edges = np.array([[0, 1], [1, 2], [1, 4], [3, 4]], np.int32)
-    frames = rng.normal(size=(3, 5, 4)).astype(np.float32)
-    kernel, bias = rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=6).astype(np.float32)
+    shapes = ((3, 5, 4), (4, 6), (6,))
+    frames, kernel, bias = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes)
     adjacency = brute_force_adjacency(edges.tolist(), 5)
     expected = np.stack([adjacency @ (frame @ kernel) + bias for frame in frames])
     assert np.allclose(jraph_convolution(frames, kernel, bias, edges), expected, atol=1e-5)
     with jax.default_matmul_precision("highest"):
-        leading = aggregate(normalized_adjacency(edges, 5), frames.transpose(1, 0, 2)) @ kernel + bias
+        leading = aggregate(jnp.asarray(normalized_adjacency(edges, 5)), frames.transpose(1, 0, 2)) @ kernel + bias
     assert np.allclose(np.transpose(leading, (1, 0, 2)), expected, atol=1e-5)

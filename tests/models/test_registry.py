@@ -16,7 +16,9 @@ def test_every_known_name_builds():
 
 
 def test_options_reach_the_network():
-    model = registry.build(ConfigDict({"name": "gcn_tap", "hidden": 3, "features": 5, "dropout": 0.1, "last_dropout": "vertex"}))
+    model = registry.build(
+        ConfigDict({"name": "gcn_tap", "hidden": 3, "features": 5, "dropout": 0.1, "last_dropout": "vertex"})
+    )
     assert isinstance(model, GCNTAP)
     assert (model.hidden, model.features, model.dropout, model.last_dropout) == (3, 5, 0.1, "vertex")
 
