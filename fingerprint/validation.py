@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, PyTree
 from ml_collections import ConfigDict
 
 from fingerprint import checkpoint, parallel
+from fingerprint.data import records
 from fingerprint.data.input_pipeline import RecordSource
 from fingerprint.embed import Embedder, WindowEmbeddings
 from fingerprint.errors import ConfigError
@@ -35,11 +36,9 @@ class VideoTrials:
         trial_list: Callable[[dict[str, np.ndarray]], TrialList],
         foreign: Iterable[str] = (),
     ):
-        metadata = source.metadata()
-        _, first, self.video_of_record = np.unique(metadata["video_id"], return_index=True, return_inverse=True)
-        self.videos = {name: column[first] for name, column in metadata.items()}
-        for name in ("num_frames", "num_valid"):
-            self.videos[name] = np.bincount(self.video_of_record, metadata[name], len(first)).astype(np.int32)
+        self.videos = records.tabulate_videos(source.metadata())
+        count = np.diff(self.videos["records"], axis=1).ravel()
+        self.video_of_record = np.repeat(np.arange(len(count)), count)
         self.trials = trial_list(self.videos)
         check_leakage(self.trials, self.videos, set(foreign))
 

@@ -12,6 +12,11 @@ from fingerprint import checkpoint
 from fingerprint.checkpoint import CheckpointStore
 from fingerprint.errors import CheckpointError
 
+# Orbax abandons what it began reading of a damaged file.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine:RuntimeWarning"
+)
+
 DOCUMENT = {"iterator": {"next_index": 7}, "numbers": [1, 0.1, 1e-300], "text": "ü", "nothing": None}
 
 

@@ -137,3 +137,45 @@ def test_asked_to_stop_it_writes_nothing(people, config, model_dir, tmp_path, mo
     with pytest.raises(workdir.Stopped):
         evaluate.evaluate(config, str(tmp_path), str(model_dir))
     assert not (tmp_path / "evaluation").exists()
+
+
+def test_probes_of_a_generator_that_training_never_saw_stand_apart(people, config, model_dir, tmp_path, monkeypatch):
+    for record in people["test"].records[::4]:
+        record["generator"] = "NEW"
+    load = checkpoint.load_model
+
+    def with_training(path):
+        flat, document, digest = load(path)
+        return flat, document | {"training": {"generators": ["SIM"], "corpora": ["made_up"]}}, digest
+
+    monkeypatch.setattr(checkpoint, "load_model", with_training)
+    evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    rows = {row["condition"]: row for row in report_of(tmp_path)["rates"]}
+    assert "unseen_corpus" not in rows
+    whole, new = rows["all"], rows["unseen_generator"]
+    assert 0 < new["mated"] < whole["mated"] and 0 < new["non_mated"] < whole["non_mated"]
+    assert "NEW" in new["description"]
+
+
+def test_a_person_spelt_otherwise_is_still_found(people, config, model_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        checkpoint,
+        "load_model",
+        lambda path, load=checkpoint.load_model: with_people(load(path), [["made_up", "1003"]]),
+    )
+    for record in people["test"].records:
+        for field in ("driver", "target"):
+            record[field] = record[field].replace("test-P01", "C1003")
+    with pytest.raises(ProtocolError, match="C1003"):
+        evaluate.evaluate(config, str(tmp_path), str(model_dir))
+
+
+def test_a_model_that_does_not_say_whom_it_saw_claims_no_check(people, config, model_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "load_model", lambda path, load=checkpoint.load_model: with_people(load(path), []))
+    evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    assert report_of(tmp_path)["protocol"]["leakage"].startswith("training people not checked")
+
+
+def with_people(loaded, people):
+    flat, document, digest = loaded
+    return flat, document | {"identities": people}, digest

@@ -127,27 +127,8 @@ class RecordSource:
         return self._metadata
 
     def video_table(self) -> Table:
-        """One row a video: its columns, frames summed over windows, and `records` i32 [video, 2], its rows.
-
-        Raises:
-            DatasetError: the windows of a video are apart, or disagree on whose it is.
-        """
-        table = self.metadata()
-        ids = table["video_id"]
-        first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
-        if len(np.unique(ids)) != len(first):
-            values, counts = np.unique(ids[first], return_counts=True)
-            raise DatasetError(f"{self.name} {self.split}: windows of {values[counts > 1][0]} are not side by side")
-        of = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(ids))))
-        for key in _SAME_WITHIN_VIDEO:
-            differs = np.flatnonzero((table[key] != table[key][first][of]).reshape(len(ids), -1).any(axis=1))
-            if len(differs):
-                raise DatasetError(f"{self.name} {self.split}: windows of {ids[differs[0]]} differ in {key}")
-        videos = {key: column[first] for key, column in table.items()}
-        for key in ("num_frames", "num_valid"):
-            videos[key] = np.add.reduceat(table[key], first).astype(np.int32)
-        videos["records"] = np.stack([first, np.append(first[1:], len(ids))], axis=1).astype(np.int32)
-        return videos
+        """One row a video, as `tabulate_videos` makes it."""
+        return tabulate_videos(self.metadata(), f"{self.name} {self.split}")
 
     def verify(self) -> None:
         """Read and check every record: shapes, finite values, zeros where masked, landmark set, keys.
@@ -198,6 +179,32 @@ class RecordSource:
 
     def _shard(self, index: int) -> pathlib.Path:
         return pathlib.Path(self._instructions[int(np.searchsorted(self._ends, index, side="right"))].filename)
+
+
+def tabulate_videos(table: Table, where: str = "records") -> Table:
+    """One row a video: its columns, frames summed over its windows, and `records` i32 [video, 2], its rows' range.
+
+    Args:
+        table: one row a record. where: names the records in messages.
+
+    Raises:
+        DatasetError: the windows of a video are apart, or disagree on whose it is.
+    """
+    ids = table["video_id"]
+    first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    if len(np.unique(ids)) != len(first):
+        values, counts = np.unique(ids[first], return_counts=True)
+        raise DatasetError(f"{where}: windows of {values[counts > 1][0]} are not side by side")
+    of = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(ids))))
+    for key in _SAME_WITHIN_VIDEO:
+        differs = np.flatnonzero((table[key] != table[key][first][of]).reshape(len(ids), -1).any(axis=1))
+        if len(differs):
+            raise DatasetError(f"{where}: windows of {ids[differs[0]]} differ in {key}")
+    videos = {key: column[first] for key, column in table.items()}
+    for key in ("num_frames", "num_valid"):
+        videos[key] = np.add.reduceat(table[key], first).astype(np.int32)
+    videos["records"] = np.stack([first, np.append(first[1:], len(ids))], axis=1).astype(np.int32)
+    return videos
 
 
 def open_split(data_dir: str | os.PathLike, dataset: str, split: str, *, verify: bool = False) -> RecordSource:

@@ -22,9 +22,9 @@ class BatchPlan:
 class DriverSampler:
     """P drivers a batch, K windows a driver, targets varied inside a driver.
 
-    Drivers come in a new random order every pass, so all are seen equally often. With `same_target`, they come in random
-    pairs that share a target, and half of each one's windows show that target: for every window of it the batch holds
-    another driver wearing the same face.
+    Drivers come in a new random order every pass, so all are seen equally often. With `same_target`, they come in
+    random pairs that share a target, and half of each one's windows show that target: for every window of it the batch
+    holds another driver wearing the same face.
 
     Args:
         driver, target: names by record.

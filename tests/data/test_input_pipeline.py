@@ -221,6 +221,7 @@ def test_a_record_that_is_not_finite_is_refused_by_its_id(normalization, vertex)
             input_pipeline.face_shapes(source)
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 def test_a_track_that_overflows_in_normalisation_is_refused_by_its_id():
     source = make_source(drivers=2, targets=1, clips=2, frames=8)
     landmarks = source.records[0]["landmarks"]

@@ -70,6 +70,22 @@ def test_targets_are_varied_inside_a_driver():
             assert sorted(collections.Counter(TARGET[rows].tolist()).values()) == [1, 2, 2]
 
 
+def test_a_driver_s_windows_come_from_different_clips_while_there_are_any():
+    """The same motion on another face is no lesson: two renderings of one clip only where the clips are used up."""
+    driver, target = table(drivers=4, targets=3, clips=3)
+    clip = np.array([f"{name}-{row % 3}" for row, name in enumerate(driver)])
+    sampler = make(driver, target, p=4, k=3, clip_id=clip)
+    plain = make(driver, target, p=4, k=3)
+    repeated = 0
+    for step in range(20):
+        for rows in sampler.batch(step).record.reshape(4, 3):
+            assert len(set(clip[rows].tolist())) == 3
+        repeated += any(len(set(clip[rows].tolist())) < 3 for rows in plain.batch(step).record.reshape(4, 3))
+    assert repeated > 10
+    for rows in make(driver, target, p=4, k=5, clip_id=clip).batch(0).record.reshape(4, 5):
+        assert len(set(clip[rows[:3]].tolist())) == 3 and len(set(rows.tolist())) == 5
+
+
 def test_every_record_is_used():
     sampler = make(p=4, k=2)
     assert {row for step in range(200) for row in sampler.batch(step).record.tolist()} == set(range(len(DRIVER)))
