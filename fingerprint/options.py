@@ -36,9 +36,7 @@ def defaults() -> ConfigDict:
     config.sampler.drivers_per_batch = 16
     config.sampler.windows_per_driver = 4
     config.sampler.same_target = False  # pair drivers that share a face: same-target negatives
-    config.sampler.leave_out_few = (
-        False  # drivers with fewer than 2 usable records: leave out, not refuse
-    )
+    config.sampler.leave_out_few = False  # drivers with fewer than 2 usable records: leave out, not refuse
 
     config.augment = ConfigDict()
     config.augment.mirror = 0.0  # probability, for all windows of a driver in a batch

@@ -1,8 +1,9 @@
 """Dropout whose masks belong to the example and the frame, not to the batch or the device it sits on.
 
-A mask bit is a hash of (example seed, frame, vertex, channel), computed where it is used: it fuses into the arithmetic, costs no memory,
-is the same on 1, 2 and 8 devices, and is recomputed for free in the backward pass. The hash is the 32-bit finaliser "lowbias32"
-(C. Wellons, "Prospecting for hash functions", 2018), applied twice with two seeds; seeds come from JAX's own generator.
+A mask bit is a hash of (example seed, frame, vertex, channel), computed where it is used: it fuses into the arithmetic,
+costs no memory, is the same on 1, 2 and 8 devices, and is recomputed for free in the backward pass. The hash is the
+32-bit finaliser "lowbias32" (C. Wellons, "Prospecting for hash functions", 2018), of vertex and channel apart and once
+more of both; seeds come from JAX's own generator.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
 """GCN + TAP: per-frame graph convolutions, mean over vertices, temporal attention pooling.
 
-Source: "Is It Really You?" (arXiv 2508.00748) and AVAPrintDB's graph model: three graph convolutions (64, 64, 256), ReLU after the
-first two, dropout after each, mean over vertices, one attention query, unit length. 21,312 parameters at the published sizes.
+Source: "Is It Really You?" (arXiv 2508.00748) and AVAPrintDB's graph model: three graph convolutions (64, 64, 256),
+ReLU after the first two, dropout after each, mean over vertices, one attention query, unit length. 21,312 parameters at the
+published sizes.
 It is a bag of poses: shuffling a window's frames does not change its embedding.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import flax.linen as nn
 import jax
@@ -34,11 +37,13 @@ class GCNTAP(nn.Module):
         landmark_set: fixes the graph.
         hidden: channels of the first two convolutions.
         features: channels of the third, the embedding's dimension.
-        input_scale: factor on the landmarks; 1 as published. landmarks less their mean are small (`deviation` wants about 5, `motion_only` 20).
+        input_scale: factor on the landmarks; 1 as published. Landmarks less their mean are small: `deviation` wants
+            about 5, `motion_only` 20.
         dropout: rate after each convolution in training.
-        last_dropout: `element` drops single outputs of the third convolution, as published; `vertex` drops whole vertices there:
-            each embedding channel sees noise of the same law, drawn once for all channels, and the last convolution and the mean over
-            vertices collapse into one weighted mean before the matrix product, as they do at inference (several times faster).
+        last_dropout: `element` drops single outputs of the third convolution, as published; `vertex` drops whole
+            vertices there: each embedding channel sees noise of the same law, drawn once for all channels, and the last
+            convolution and the mean over vertices collapse into one weighted mean before the matrix product, as they do
+            at inference (several times faster).
         form: `dense` (vertex-leading matrix products) or `jraph` (message passing, the reference); the same parameters.
         chunk: frames worked on at a time, so that activations stay in cache; 0 takes the whole batch at once.
     """
@@ -74,8 +79,7 @@ class GCNTAP(nn.Module):
             raise UnknownName("last_dropout", self.last_dropout, LAST_DROPOUT)
         sizes = (windows.shape[-1], self.hidden, self.hidden, self.features)
         weights = [
-            GraphConvolutionWeights(out, name=f"gcn{i + 1}")(n)
-            for i, (n, out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            GraphConvolutionWeights(out, name=f"gcn{i + 1}")(n) for i, (n, out) in enumerate(itertools.pairwise(sizes))
         ]
         batch, time, vertex, coord = windows.shape
         frames = self.input_scale * jnp.asarray(windows).reshape(batch * time, vertex, coord)

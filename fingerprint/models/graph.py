@@ -1,7 +1,8 @@
 """Graph convolution with symmetric normalisation, as jraph message passing and as dense matrix products.
 
-Both compute D^-1/2 (A + I) D^-1/2 X W + b (Kipf & Welling, arXiv 1609.02907, eq. 2; the default of PyTorch Geometric's GCNConv):
-the bias is added after the aggregation. The graph is the same in every frame, so the dense form needs one small matrix.
+Both compute D^-1/2 (A + I) D^-1/2 X W + b (Kipf & Welling, arXiv 1609.02907, eq. 2; the default of PyTorch Geometric's
+GCNConv): the bias is added after the aggregation. The graph is the same in every frame, so the dense form needs one
+small matrix.
 """
 
 from __future__ import annotations

@@ -311,9 +311,13 @@ def pairs_of(source, transform, seed=0, **options):
 
 def test_shuffling_keeps_the_valid_frames_and_changes_their_order(source):
     pairs, _ = pairs_of(source, input_pipeline.CONTROLS["shuffled_frames"])
+    orders = set()
     for plain, shuffled, mask in pairs:
         assert sorted(f.tobytes() for f in plain[mask]) == sorted(f.tobytes() for f in shuffled[mask])
         assert not shuffled[~mask].any()
+        if mask.all():
+            orders.add(tuple([frame.tobytes() for frame in plain].index(frame.tobytes()) for frame in shuffled))
+    assert len(orders) > 5  # windows are not all shuffled alike
     assert np.mean([np.array_equal(p, s) for p, s, _ in pairs]) < 0.1
 
 

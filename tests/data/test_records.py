@@ -75,15 +75,8 @@ def test_a_record_is_what_the_contract_says(train):
         for field in records.TEXT_FIELDS:
             assert type(record[field]) is str
         person = int(record["driver"][1:])
-        assert (
-            record["target"] == record["driver"]
-            and record["generator"] == "ORIG"
-            and record["corpus"] == "made up"
-        )
-        assert (
-            record["clip_id"] == f"p{person}--{record['video_id'].rsplit('--')[-1]}"
-            and record["sentence"] == ""
-        )
+        assert record["target"] == record["driver"] and record["generator"] == "ORIG" and record["corpus"] == "made up"
+        assert record["clip_id"] == f"p{person}--{record['video_id'].rsplit('--')[-1]}" and record["sentence"] == ""
         nose = record["landmarks"][record["frame_mask"]][:, topology.get("ibug68").nose_tip, 0]
         at = record["start_frame"] + np.flatnonzero(record["frame_mask"])
         np.testing.assert_allclose(nose, person + at / 100, atol=1e-5)
@@ -111,9 +104,7 @@ def test_metadata_is_one_row_a_record(train):
                 np.testing.assert_array_equal(column[index], record[key])
         assert table["num_frames"][index] == len(record["frame_mask"])
         assert table["num_valid"][index] == record["frame_mask"].sum()
-    assert (
-        table["num_valid"].dtype == table["image_size"].dtype == np.int32 and table["fps"].dtype == np.float32
-    )
+    assert table["num_valid"].dtype == table["image_size"].dtype == np.int32 and table["fps"].dtype == np.float32
     assert (table["num_valid"] < table["num_frames"]).sum() == 3  # the NaN frame of every whole track
 
 
@@ -137,9 +128,7 @@ def test_sub_splits_and_sums_do_not_leak(built):
     both = records.open_split(built, NAME, "train+validation")
     validation = records.open_split(built, NAME, "validation")
     assert len(both) == len(whole) + len(validation)
-    assert set(both.metadata()["driver"]) == set(whole.metadata()["driver"]) | set(
-        validation.metadata()["driver"]
-    )
+    assert set(both.metadata()["driver"]) == set(whole.metadata()["driver"]) | set(validation.metadata()["driver"])
     assert not set(whole.metadata()["driver"]) & set(validation.metadata()["driver"])
 
 
@@ -167,9 +156,7 @@ def test_grain_reads_it(train):
 
 
 def test_missing_data_set_names_the_command(tmp_path):
-    with pytest.raises(
-        DatasetError, match=r"python -m data_builders\.build landmark_folder/absent --data_dir"
-    ):
+    with pytest.raises(DatasetError, match=r"python -m data_builders\.build landmark_folder/absent --data_dir"):
         records.open_split(tmp_path, "landmark_folder/absent", "train")
 
 

@@ -190,9 +190,7 @@ def test_motion_is_as_large_and_as_fast_as_that_of_real_people():
 @pytest.mark.parametrize("config", [FULL, DYNAMICS], ids=lambda c: c.name)
 def test_lips_meet_but_do_not_cross_and_the_chin_stays_below(config):
     for i in range(12):
-        video = make(
-            config, i, i + 40, indices=np.array([13, 14, 0, 17, 152, 4, 10]), number=i, jitter_sd=0.0
-        )
+        video = make(config, i, i + 40, indices=np.array([13, 14, 0, 17, 152, 4, 10]), number=i, jitter_sd=0.0)
         y = video.landmarks[video.frame_mask][..., 1]
         unit = simulator.draw_camera(0, i, config).eye_pixels / video.image_size[1]
         upper, lower, top, bottom, chin, nose, brow = (y / unit).T
@@ -227,9 +225,7 @@ def _order_blind(frames):
     second = np.einsum("ti,tj->ij", centred, centred)[np.triu_indices(frames.shape[1])] / len(frames)
     distances = np.sort(np.linalg.norm(frames[:, None] - frames, axis=-1) + 1e9 * np.eye(len(frames)), axis=1)
     moments = [frames.mean(axis=0), second, np.mean(centred**3, axis=0), np.mean(centred**4, axis=0)]
-    return np.concatenate(
-        [*moments, distances[:, :3].mean(axis=0), np.quantile(distances[:, 0], [0.1, 0.5, 0.9])]
-    )
+    return np.concatenate([*moments, distances[:, :3].mean(axis=0), np.quantile(distances[:, 0], [0.1, 0.5, 0.9])])
 
 
 def _compare(start, length, smoothing=0.0):
@@ -239,9 +235,7 @@ def _compare(start, length, smoothing=0.0):
     for driver in (0, 1):
         rows = []
         for clip in range(150):
-            video = make(
-                DYNAMICS, driver, 9, clip, 0, number=1000 * driver + clip, smoothing_seconds=smoothing
-            )
+            video = make(DYNAMICS, driver, 9, clip, 0, number=1000 * driver + clip, smoothing_seconds=smoothing)
             frames = normalised(video)[start : start + length] @ project
             seen = video.frame_mask[start : start + length]
             both = seen[1:] & seen[:-1]
@@ -303,9 +297,7 @@ def _verification_aucs(config, people, length=100, size=128):
         features, both = np.cos(z[seen] @ single + phase), seen[1:] & seen[:-1]
         descriptors["mean"].append(features.mean(axis=0))
         descriptors["variance"].append(np.concatenate([features.mean(axis=0), features.var(axis=0)]))
-        descriptors["pairs"].append(
-            np.cos(np.concatenate([z[1:], z[:-1]], axis=1)[both] @ pair + phase).mean(axis=0)
-        )
+        descriptors["pairs"].append(np.cos(np.concatenate([z[1:], z[:-1]], axis=1)[both] @ pair + phase).mean(axis=0))
     out = {}
     for name, rows in descriptors.items():
         rows = np.stack(rows)
@@ -353,9 +345,9 @@ def test_plans_are_disjoint_complete_and_repeatable(name):
         rows = videos[split]
         assert people[split] == {v.driver for v in rows} and len(people[split]) == count
         own = [v for v in rows if v.driver == v.target]
-        assert {v.clip_id for v in own} == {v.clip_id for v in rows} and len(own) * (
-            1 + sizes.cross_targets
-        ) == len(rows)
+        assert {v.clip_id for v in own} == {v.clip_id for v in rows} and len(own) * (1 + sizes.cross_targets) == len(
+            rows
+        )
         assert all(v.clip_id == f"{v.driver}-{v.sentence}-r{v.repetition}" for v in rows)
         allowed = set(sizes.generators) | (set(sizes.unseen_generators) if split == "test" else set())
         assert {v.generator for v in rows} == allowed

@@ -41,12 +41,7 @@ def test_npy_round_trip(tmp_path, points, dtype, order):
     track = arrays.load_landmarks(tmp_path / "a.npy", SET, root=tmp_path)
     assert track.landmarks.dtype == np.float32
     np.testing.assert_array_equal(track.landmarks, points.astype(dtype).astype(np.float32))
-    assert (
-        track.frame_mask.all()
-        and track.fps == 0
-        and track.image_size.tolist() == [0, 0]
-        and track.non_finite == 0
-    )
+    assert track.frame_mask.all() and track.fps == 0 and track.image_size.tolist() == [0, 0] and track.non_finite == 0
     header = arrays.read_header(tmp_path / "a.npy")
     assert header.shape == (6, 68, 3) and header.dtype == dtype
 
@@ -189,9 +184,7 @@ def test_headers_that_lie(tmp_path):
 def test_a_decompression_bomb_is_refused_by_its_header(tmp_path):
     path = tmp_path / "a.npz"
     head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        head, {"descr": "<f4", "fortran_order": False, "shape": (250_000, 68, 3)}
-    )
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (250_000, 68, 3)})
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("landmarks.npy", "w", force_zip64=True) as entry,

@@ -181,6 +181,9 @@ def test_align_does_not_reflect():
     # Orientation is kept: the aligned points are a proper rotation of the reflected ones, not of the reference.
     frame = np.linalg.lstsq(reflected[0] - reflected[0].mean(0), aligned[0] - aligned[0].mean(0), rcond=None)[0]
     assert np.linalg.det(frame) > 0
+    # And the scale is the best for that rotation: the rest stands at right angles to what was aligned.
+    centred, target = aligned[0] - aligned[0].mean(0), reference - reference.mean(0)
+    assert abs(np.sum(centred * (target - centred))) < 1e-4 * np.sum(target**2)
 
 
 def test_align_is_the_least_squares_similarity():
