@@ -1,8 +1,8 @@
 """GCN + TAP: per-frame graph convolutions, mean over vertices, temporal attention pooling.
 
 Source: "Is It Really You?" (arXiv 2508.00748) and AVAPrintDB's graph model: three graph convolutions (64, 64, 256),
-ReLU after the first two, dropout after each, mean over vertices, one attention query, unit length. 21,312 parameters at the
-published sizes.
+ReLU after the first two, dropout after each, mean over vertices, one attention query, unit length. 21,312 parameters at
+the published sizes.
 It is a bag of poses: shuffling a window's frames does not change its embedding.
 """
 
