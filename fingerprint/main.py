@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     # Imported here so that --help is fast.
     import jax
 
-    from fingerprint import parallel, workdir
+    from fingerprint import checkpoint, parallel, workdir
     from fingerprint.data import datasets
     from fingerprint.errors import FingerprintError
     from fingerprint.evaluate import evaluate
@@ -50,10 +50,12 @@ def main(argv: list[str]) -> int:
     try:
         parallel.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         with parallel.main_holds(lambda: workdir.locked(directory)):
+            model = config.evaluate.model or directory
+            if _MODE.value == "evaluate":
+                checkpoint.resolve_model(model)
             if parallel.is_main():
                 datasets.build_missing(config)
             parallel.barrier("data set")
-            model = config.evaluate.model or directory
             if _MODE.value != "evaluate":
                 model = train(config, directory)
             if _MODE.value != "train":
@@ -67,5 +69,25 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def parse(argv: list[str]) -> list[str]:
+    """Read the command line and load the configuration; a mistake ends the program with one sentence and code 2."""
+    if {"--help", "-h", "-help"} & set(argv):
+        app.usage(shorthelp=True)
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv)
+        _ = _CONFIG.value.seed  # a configuration that could not be loaded says so when it is read
+    except AttributeError as error:  # an option that does not exist
+        print(f"error: no such option: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:  # a configuration file can fail in any way; the first cause says how
+        while error.__cause__ or error.__context__:
+            error = error.__cause__ or error.__context__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        print(f"error: {lines[0 if isinstance(error, flags.Error) else -1].strip()}", file=sys.stderr)
+        sys.exit(2)
+    return rest
+
+
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse)

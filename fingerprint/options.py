@@ -10,7 +10,7 @@ def defaults() -> ConfigDict:
     config.matmul_precision = "highest"  # highest: float32 everywhere; default: the platform's fastest (TF32, bfloat16)
 
     config.data = ConfigDict()
-    config.data.data_dir = "~/tensorflow_datasets"
+    config.data.data_dir = "~/tensorflow_datasets"  # where built data sets lie; `configs/` say `data`
     config.data.dataset = "synthetic_drivers/full_quickstart"  # name/config[:version]
     config.data.train_split = "train"
     config.data.validation_split = "validation"  # model choice, thresholds, calibration
@@ -33,8 +33,8 @@ def defaults() -> ConfigDict:
     config.data.workers = 0  # reading processes; 0 reads in this one
 
     config.sampler = ConfigDict()
-    config.sampler.drivers_per_batch = 16
-    config.sampler.windows_per_driver = 4
+    config.sampler.drivers_per_batch = 16  # different drivers in a step
+    config.sampler.windows_per_driver = 4  # of each of them
     config.sampler.same_target = False  # pair drivers that share a face: same-target negatives
     config.sampler.leave_out_few = False  # drivers with fewer than 2 usable records: leave out, not refuse
 
@@ -47,55 +47,55 @@ def defaults() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "gcn_tap"
-    config.model.hidden = 64
-    config.model.features = 256
+    config.model.hidden = 64  # channels of the first two graph convolutions
+    config.model.features = 256  # dimension of the embedding
     config.model.input_scale = 1.0  # factor on the landmarks; `deviation` wants about 5, `motion_only` 20
-    config.model.dropout = 0.3
+    config.model.dropout = 0.3  # rate after each convolution
     config.model.last_dropout = "vertex"  # element (as published) | vertex (same law per channel, several times faster)
     config.model.form = "auto"  # dense | jraph; auto: the faster on this platform
     config.model.chunk = -1  # frames at a time; 0: the whole batch; -1: the fastest on this platform
 
     config.loss = ConfigDict()
     config.loss.name = "supervised_contrastive"  # triplet | batch_hard | supervised_contrastive | ntxent
-    config.loss.temperature = 0.1
+    config.loss.temperature = 0.1  # of the last two; the triplet losses take `margin` instead
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"  # adam (decay in the gradient, as PyTorch's) | adamw
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.learning_rate = 1e-3  # highest
     config.optimizer.weight_decay = 1e-5
     config.optimizer.schedule = "cosine"  # constant | cosine | step
-    config.optimizer.schedule_step = 0
-    config.optimizer.schedule_factor = 0.1
-    config.optimizer.warmup_steps = 0
+    config.optimizer.schedule_step = 0  # of `step`: when
+    config.optimizer.schedule_factor = 0.1  # of `step`: the rate is multiplied by
+    config.optimizer.warmup_steps = 0  # linear from zero
     config.optimizer.clip_norm = 1.0  # of the global gradient; 0: none
 
     config.train = ConfigDict()
-    config.train.num_steps = 1000
-    config.train.log_every = 1
-    config.train.eval_every = 100
+    config.train.num_steps = 1000  # steps in all
+    config.train.log_every = 1  # steps between rows of the log
+    config.train.eval_every = 100  # steps between validations
     config.train.patience = 0  # stop after so many validations without gain; 0: never
     config.train.select_by = "eer"  # eer | auc, on validation identities
-    config.train.max_validation_trials = 20000
+    config.train.max_validation_trials = 20000  # seeded sample beyond
     config.train.nonfinite = "stop"  # stop | skip: a step whose loss or gradient is not finite
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every = 100
-    config.checkpoint.keep = 3
+    config.checkpoint.every = 100  # steps between checkpoints
+    config.checkpoint.keep = 3  # newest ones kept
     config.checkpoint.fallback = False  # go on from an older step where the newest is damaged
 
     config.evaluate = ConfigDict()
     config.evaluate.model = ""  # released model or working directory; empty: this working directory's best
     config.evaluate.name = "evaluation"  # folder of the report in the working directory
-    config.evaluate.title = ""
+    config.evaluate.title = ""  # of the report; empty: model and data set
     config.evaluate.protocol = "auto"  # auto | all_pairs | claimed_target | driver_on_other_target | pairs_csv
     config.evaluate.pairs_csv = ""  # AVAPrintDB's evaluation_pairs_*.csv, with protocol=pairs_csv
-    config.evaluate.enrolment_clips = 1
+    config.evaluate.enrolment_clips = 1  # videos a template is made of
     config.evaluate.more_enrolment_clips = ()  # e.g. (3, 5, 10): a further row each
     config.evaluate.more_protocols = ("driver_on_other_target",)  # a further row each
     config.evaluate.max_trials = 200000  # seeded sample beyond; 0: all
     config.evaluate.stride = 0  # of sliding windows; 0: the model's own
     config.evaluate.batch_size = 64  # windows at a time
     config.evaluate.replicates = 1000  # identity bootstrap
-    config.evaluate.controls = True
+    config.evaluate.controls = True  # shuffled frames, static frame, baselines, target probe
     config.evaluate.development_split = ""  # take thresholds and calibration from this split instead of the model's own
     return config

@@ -65,8 +65,9 @@ class DriverSampler:
             raise ConfigError(f"windows_per_driver is {windows_per_driver}; a positive pair needs at least 2")
         if len(self.names) < drivers_per_batch:
             raise ConfigError(
-                f"the training split has {len(self.names)} drivers with usable records; "
-                f"a batch asks for {drivers_per_batch}"
+                f"the training split has {len(self.names)} drivers with usable records; a batch asks for "
+                f"{drivers_per_batch} ({len(self.left_out)} left out with fewer than 2); lower "
+                "--config.sampler.drivers_per_batch"
             )
         code = {name: i for i, name in enumerate(self.names)}
         self._records: list[dict[str, np.ndarray]] = [{} for _ in self.names]

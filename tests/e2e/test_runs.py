@@ -5,11 +5,13 @@ import pathlib
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.e2e.conftest import losses
+from tests.e2e.conftest import ROOT, losses
 
 
 def test_quickstart_ends_in_a_report_on_unseen_people(finished_run):
@@ -148,6 +150,32 @@ def test_a_damaged_checkpoint_is_named_and_passed_over_only_when_asked(program, 
 def test_what_cannot_run_is_said_before_the_first_step(program, tmp_path, option, message):
     refused = program.run(tmp_path, option, "--config.data.build=False", expect=1)
     assert message in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/nope.py", "--workdir=x"], "No such file or directory: 'configs/nope.py'"),
+        (["--config=configs/quickstart.py", "--workdir=x", "--config.train.num_step=5"], "num_steps"),
+        (
+            ["--config=configs/landmark_folder_gcn.py:wrong", "--workdir=x"],
+            "known: ('raw', 'motion_only', 'reenacted')",
+        ),
+        (["--config=configs/quickstart.py"], "flag --workdir"),
+        (["--config=configs/quickstart.py", "--workdir=x", "--mode=evaluat"], "train_and_evaluate|train|evaluate"),
+        (["--config=configs/quickstart.py", "--workdir=x", "--config.evaluate.model=y"], "goes with --mode=evaluate"),
+    ],
+)
+def test_a_command_line_that_is_not_understood_gets_one_sentence(arguments, message):
+    command = [sys.executable, "-m", "fingerprint.main", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr and done.stderr.startswith("error: ") and done.stderr.count("\n") <= 2
+
+
+def test_evaluate_without_a_model_writes_nothing(program, tmp_path):
+    refused = program.run(tmp_path / "run", "--mode=evaluate", f"--config.data.data_dir={tmp_path / 'data'}", expect=1)
+    assert "holds no model" in refused.stderr and not (tmp_path / "data").exists()
 
 
 def test_evaluate_alone_on_an_imported_model(program, shared, tmp_path):
