@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> list[str]:
     """Read the command line and load the configuration; a mistake ends the program with one sentence and code 2."""
     if {"--help", "-h", "-help"} & set(argv):
-        app.usage(shorthelp=True)
+        app.usage(shorthelp=True, writeto_stdout=True)
         sys.exit(0)
     try:
         rest = flags.FLAGS(argv)
