@@ -13,15 +13,17 @@ import itertools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from fingerprint.errors import UnknownName
 from fingerprint.landmarks import topology
-from fingerprint.models.dropout import example_seeds, frame_seeds, keep_scale
+from fingerprint.models.dropout import example_seeds, frame_seeds, keep, places, scaled
 from fingerprint.models.embedding import Embedding, TemporalAttentionPooling, unit
 from fingerprint.models.graph import (
     GraphConvolutionWeights,
     aggregate,
+    feature_map,
     jraph_convolution,
     normalized_adjacency,
 )
@@ -45,7 +47,8 @@ class GCNTAP(nn.Module):
             convolution and the mean over vertices collapse into one weighted mean before the matrix product, as they do
             at inference (several times faster).
         form: `dense` (vertex-leading matrix products) or `jraph` (message passing, the reference); the same parameters.
-        chunk: frames worked on at a time, so that activations stay in cache; 0 takes the whole batch at once.
+        chunk: frames worked on at a time, so that activations stay in cache (fewer where `element` makes them wider);
+            0 takes the whole batch at once.
     """
 
     landmark_set: str = "avaprintdb109"
@@ -83,62 +86,82 @@ class GCNTAP(nn.Module):
         ]
         batch, time, vertex, coord = windows.shape
         frames = self.input_scale * jnp.asarray(windows).reshape(batch * time, vertex, coord)
-        seeds = None
+        place = None
         if train and self.dropout > 0:
             if example_index is None:
                 example_index = jnp.arange(batch)
             seeds = frame_seeds(example_seeds(self.make_rng("dropout"), example_index), time)
+            place = places(seeds, vertex).T
         embed = self._dense if self.form == "dense" else self._jraph
-        embedded = _over_chunks(lambda f, s: embed(weights, f, s), frames, seeds, self.chunk)
-        pooled, attention = TemporalAttentionPooling(name="temporal_pool")(
-            embedded.reshape(batch, time, self.features), frame_mask
-        )
+        embedded = embed(weights, frames, place).reshape(batch, time, self.features)
+        pooled, attention = TemporalAttentionPooling(name="temporal_pool")(embedded, frame_mask)
         return Embedding(unit(pooled), attention)
 
-    def _jraph(self, weights, x, seeds) -> Float[Array, "frame dim"]:
+    def _jraph(self, weights, frames, place) -> Float[Array, "frame dim"]:
         edges = topology.get(self.landmark_set).edges
-        for layer, (kernel, bias) in enumerate(weights):
-            x = jraph_convolution(x, kernel, bias, edges)
-            x = jax.nn.relu(x) if layer < 2 else x
-            if seeds is not None:
-                x = x * jnp.moveaxis(self._keep_scale(seeds, layer, *x.shape[1:]), 0, 1)
-        return jnp.mean(x, axis=1)
 
-    def _dense(self, weights, x, seeds) -> Float[Array, "frame dim"]:
+        def embed(x, place):
+            for layer, (kernel, bias) in enumerate(weights):
+                x = jraph_convolution(x, kernel, bias, edges)
+                x = jax.nn.relu(x) if layer < 2 else x
+                if place is not None:
+                    x = x * scaled(self._keep(place, layer), self.dropout)
+            return jnp.mean(x, axis=1)
+
+        return _over_chunks(embed, frames, place, self.chunk)
+
+    def _dense(self, weights, frames, place) -> Float[Array, "frame dim"]:
         points = topology.get(self.landmark_set)
-        vertex = points.num_vertices
-        adjacency = jnp.asarray(normalized_adjacency(points.edges, vertex))
-        x = jnp.transpose(x, (1, 0, 2))
-        for layer, (kernel, bias) in enumerate(weights[:2]):
-            x = jax.nn.relu(aggregate(adjacency, x) @ kernel + bias)
-            if seeds is not None:
-                x = x * self._keep_scale(seeds, layer, vertex, self.hidden)
-        kernel, bias = weights[2]
-        if seeds is None:
-            return jnp.einsum("v,vfc->fc", jnp.mean(adjacency, axis=0), x) @ kernel + bias
-        kept = self._keep_scale(seeds, 2, vertex, self.features)
-        if self.last_dropout == "element":
-            return jnp.mean((aggregate(adjacency, x) @ kernel + bias) * kept, axis=0)
-        kept = kept[:, :, 0]
-        mean = jnp.einsum("vf,vfc->fc", adjacency @ kept, x) / vertex
-        return mean @ kernel + jnp.mean(kept, axis=0)[:, None] * bias
+        adjacency = normalized_adjacency(points.edges, points.num_vertices)
+        (kernel1, bias1), (kernel2, bias2), (kernel3, bias3) = weights
+        element = place is not None and self.last_dropout == "element"
 
-    def _keep_scale(self, seeds, layer: int, vertices: int, channels: int) -> Float[Array, "vertex frame channel"]:
-        if layer == 2 and self.last_dropout == "vertex":
-            channels = 1
-        return keep_scale(seeds, layer, vertices, channels, self.dropout)
+        def embed(x, place):
+            x, place = jnp.transpose(x, (1, 0, 2)), None if place is None else place.T
+            x = self._gate(feature_map(aggregate(adjacency, x), kernel1) + bias1, place, 0)
+            # Mapped first: XLA computes what is aggregated anew for each neighbour, unless a matrix product wrote it.
+            x = self._gate(aggregate(adjacency, feature_map(x, kernel2)) + bias2, place, 1)
+            if element:
+                x = feature_map(aggregate(adjacency, x), kernel3) + bias3
+                return jnp.mean(x * scaled(self._keep(place, 2), self.dropout), axis=0)
+            # From here on all is linear, so the mean over vertices comes first and the features at the end.
+            if place is None:
+                return jnp.einsum("v,vfc->fc", jnp.mean(adjacency, axis=0), x)
+            share = aggregate(adjacency, scaled(self._keep(place, 2)[:, :, 0], self.dropout))
+            return jnp.mean(share[:, :, None] * x, axis=0)
+
+        if element:
+            return _over_chunks(embed, frames, place, -(-self.chunk * self.hidden // self.features))
+        means = _over_chunks(embed, frames, place, self.chunk)
+        if place is None:
+            return means @ kernel3 + bias3
+        return means @ kernel3 + jnp.mean(scaled(self._keep(place, 2), self.dropout), axis=1) * bias3
+
+    def _gate(self, x, place, layer: int):
+        """ReLU and dropout as one selection: the derivative wants what was selected and nothing else."""
+        selected = ~(x <= 0)  # NaN passes
+        scale = 1.0
+        if place is not None:
+            selected, scale = selected & self._keep(place, layer), 1.0 / (1.0 - self.dropout)
+        return jnp.where(checkpoint_name(selected, f"selected{layer}"), x * scale, 0.0)
+
+    def _keep(self, place, layer: int) -> Bool[Array, "*place channel"]:
+        channels = (self.hidden, self.hidden, 1 if self.last_dropout == "vertex" else self.features)[layer]
+        return keep(place, layer, channels, self.dropout)
 
 
-def _over_chunks(embed, frames, seeds, chunk: int):
+def _over_chunks(embed, frames, place, chunk: int):
     """`embed` over pieces of the frames one after the other; the last piece is filled up with the last frame."""
     total = frames.shape[0]
     if not chunk or total <= chunk:
-        return embed(frames, seeds)
+        return embed(frames, place)
     index = jnp.minimum(jnp.arange(-(-total // chunk) * chunk), total - 1).reshape(-1, chunk)
 
     def piece(rows):
-        return embed(frames[rows], None if seeds is None else seeds[rows])
+        return embed(frames[rows], None if place is None else place[rows])
 
-    # Recomputing a piece in the backward pass costs less than moving its activations through memory.
-    out = jax.lax.map(jax.checkpoint(piece), index)
+    # In the backward pass, computing the first layer anew costs less than fetching it; of the second, all it wants is
+    # which values were selected.
+    policy = jax.checkpoint_policies.save_only_these_names("selected1")
+    out = jax.lax.map(jax.checkpoint(piece, policy=policy), index)
     return out.reshape(-1, out.shape[-1])[:total]

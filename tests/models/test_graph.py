@@ -44,5 +44,5 @@ def test_both_forms_are_the_formula_with_the_bias_after_the_aggregation():
     expected = np.stack([adjacency @ (frame @ kernel) + bias for frame in frames])
     assert np.allclose(jraph_convolution(frames, kernel, bias, edges), expected, atol=1e-5)
     with jax.default_matmul_precision("highest"):
-        leading = aggregate(jnp.asarray(normalized_adjacency(edges, 5)), frames.transpose(1, 0, 2)) @ kernel + bias
+        leading = aggregate(normalized_adjacency(edges, 5), frames.transpose(1, 0, 2)) @ kernel + bias
     assert np.allclose(np.transpose(leading, (1, 0, 2)), expected, atol=1e-5)
