@@ -23,10 +23,21 @@ def shared() -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """XLA without most of its optimisations: for tests that compile much and compute little."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def start_on_devices(devices: int, out: pathlib.Path, *arguments: str) -> subprocess.Popen:
     """`on_devices.py` on so many CPU devices."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # most of the time is compilation
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": str(REPOSITORY),
     }

@@ -11,6 +11,7 @@ import pytest
 from fingerprint import losses
 from fingerprint.errors import UnknownName
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 DIM = 6
 OPTIONS = {name: {"temperature": 0.2} for name in ("supervised_contrastive", "ntxent")}
 DETERMINISTIC = tuple(name for name in losses.names() if name != "triplet")

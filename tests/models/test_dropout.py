@@ -9,6 +9,7 @@ import pytest
 
 from fingerprint.models.dropout import example_seeds, frame_seeds, keep_scale
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 EXAMPLES, TIME, VERTICES, CHANNELS = 8, 12, 109, 64
 
 

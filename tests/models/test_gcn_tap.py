@@ -13,6 +13,7 @@ from fingerprint.errors import UnknownName
 from fingerprint.landmarks import topology
 from fingerprint.models.gcn_tap import FORMS, GCNTAP, LAST_DROPOUT
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 BATCH, TIME, HIDDEN, FEATURES = 3, 8, 8, 16
 
 
