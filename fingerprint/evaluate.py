@@ -329,7 +329,7 @@ def leakage_statement(document: dict[str, Any]) -> str:
 
 def failure_reasons(videos: dict[str, np.ndarray], covered: Bool[np.ndarray, "video"], spec) -> dict[str, int]:
     """Why videos gave no window."""
-    short = ~covered & (videos["num_frames"] < spec.length)
+    short = ~covered & (videos["num_frames"] < spec.length) & (spec.resample == 0)
     faceless = ~covered & ~short
     return {
         reason: int(chosen.sum())
@@ -366,7 +366,8 @@ def attention_examples(
         landmarks = record["landmarks"]
         with contextlib.suppress(ArrayRefused):  # an unknown aspect ratio: drawn as it is
             landmarks = normalize.undo_aspect(landmarks, record["image_size"])
-        piece, mask = windows.cut(landmarks, record["frame_mask"], int(plain.start[row]), spec.length)
+        landmarks, mask = windows.in_time(landmarks, record["frame_mask"], spec)
+        piece, mask = windows.cut(landmarks, mask, int(plain.start[row]), spec.length)
         examples.append(
             {
                 "video_id": record["video_id"],

@@ -18,7 +18,7 @@ def defaults() -> ConfigDict:
     config.data.build = False  # build the data set first if it is absent (embedded ones only: others need --source)
     config.data.landmark_set = "avaprintdb109"  # must be what the records hold
     config.data.normalization = (
-        "aspect_corrected"  # published | aspect_corrected | deviation | pose_removed | motion_only
+        "aspect_corrected"  # published | aspect_corrected | deviation | pose_removed | motion_only | box
     )
     config.data.reenact_targets = 0  # re-render every video in landmark space onto the own and so many other faces
     config.data.window = ConfigDict()
@@ -28,6 +28,7 @@ def defaults() -> ConfigDict:
     config.data.window.pad_short = (
         False  # a video shorter than a window gives one padded window instead of none, in training too
     )
+    config.data.window.resample = 0  # bring every video to so many frames first; 0: leave time alone
     config.data.threads = 4  # reading
     config.data.prefetch = 8  # batches held ready
     config.data.workers = 0  # reading processes; 0 reads in this one
@@ -36,6 +37,8 @@ def defaults() -> ConfigDict:
     config.sampler.drivers_per_batch = 16  # different drivers in a step
     config.sampler.windows_per_driver = 4  # of each of them
     config.sampler.same_target = False  # pair drivers that share a face: same-target negatives
+    config.sampler.same_target_share = 0.5  # of a paired driver's windows: on faces that the other wears too
+    config.sampler.same_target_faces = 1  # on so many such faces
     config.sampler.leave_out_few = False  # drivers with fewer than 2 usable records: leave out, not refuse
 
     config.augment = ConfigDict()
@@ -56,16 +59,17 @@ def defaults() -> ConfigDict:
     config.model.chunk = -1  # frames at a time; 0: the whole batch; -1: the fastest on this platform
 
     config.loss = ConfigDict()
-    config.loss.name = "supervised_contrastive"  # triplet | batch_hard | supervised_contrastive | ntxent
-    config.loss.temperature = 0.1  # of the last two; the triplet losses take `margin` instead
+    # triplet | batch_hard | supervised_contrastive | ntxent | softmax | arcface | dynamic_identity
+    config.loss.name = "supervised_contrastive"
+    config.loss.temperature = 0.1  # of the contrastive ones; triplets take `margin`, softmax `scale`, arcface both
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"  # adam (decay in the gradient, as PyTorch's) | adamw
     config.optimizer.learning_rate = 1e-3  # highest
     config.optimizer.weight_decay = 1e-5
-    config.optimizer.schedule = "cosine"  # constant | cosine | step
-    config.optimizer.schedule_step = 0  # of `step`: when
-    config.optimizer.schedule_factor = 0.1  # of `step`: the rate is multiplied by
+    config.optimizer.schedule = "cosine"  # constant | cosine | step | staircase
+    config.optimizer.schedule_step = 0  # of `step`: when; of `staircase`: every so many steps
+    config.optimizer.schedule_factor = 0.1  # of both: the rate is multiplied by
     config.optimizer.warmup_steps = 0  # linear from zero
     config.optimizer.clip_norm = 1.0  # of the global gradient; 0: none
 

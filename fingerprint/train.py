@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from ml_collections import ConfigDict
 
 from fingerprint import checkpoint, losses, metrics_log, parallel, provenance, workdir
@@ -23,6 +23,8 @@ from fingerprint.embed import Embedder
 from fingerprint.errors import ConfigError, NonFinite
 from fingerprint.landmarks.windows import WindowSpec
 from fingerprint.models import registry
+from fingerprint.models.embedding import embed_clips
+from fingerprint.models.frame_order import shuffle_frames
 from fingerprint.validation import Validation
 
 # What may differ between a run and its continuation without changing the sequence of batches and losses.
@@ -38,11 +40,13 @@ class TrainState(NamedTuple):
 
     Attributes:
         step: steps taken. skipped: steps left out because loss or gradient was not finite.
+        params: the network's. loss_params: the loss's own (class weights), no part of the released model.
     """
 
     step: Int[Array, ""]
     skipped: Int[Array, ""]
     params: PyTree
+    loss_params: PyTree
     opt_state: PyTree
 
 
@@ -50,8 +54,10 @@ class DeviceBatch(NamedTuple):
     """What a device sees of a step: its rows, and whether its process was asked to stop."""
 
     windows: Float[Array, "batch time vertex coord"]
-    frame_mask: Array
+    frame_mask: Bool[Array, "batch time"]
     driver: Int[Array, "batch"]
+    target: Int[Array, "batch"]
+    video: Int[Array, "batch"]
     example_index: Int[Array, "batch"]
     stop: Int[Array, "1"]
 
@@ -67,37 +73,72 @@ def train_step(
     optimizer: optax.GradientTransformation,
     loss: losses.Loss,
     seed: int,
+    over_clips: bool = False,
+    shuffled: bool = False,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One step on one of the devices: embed the own rows, gather everybody's embeddings, take the global loss, average
-    gradients."""
-    key_dropout, key_loss = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+    gradients.
 
-    def global_loss(params):
-        embedding = model.apply(
-            {"params": params}, batch.windows, batch.frame_mask, train=True, example_index=batch.example_index,
-            rngs={"dropout": key_dropout},
-        )  # fmt: skip
-        vector, driver = parallel.gather((embedding.vector, batch.driver))
-        anchors = loss(vector, driver, jnp.ones(driver.shape, bool), key_loss)
+    Args:
+        over_clips: the loss is one of `losses.OVER_CLIPS`. shuffled: it also wants the rows with their frames shuffled.
+    """
+    trained = (state.params, state.loss_params)
+    key_dropout, key_loss = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+    key_shuffle = jax.random.fold_in(key_loss, 1)
+
+    def global_loss(trained):
+        params, loss_params = trained
+        options = {"train": True, "rngs": {"dropout": key_dropout}}
+        if over_clips:
+            vector, videos = embed_videos(model, params, batch, key_shuffle if shuffled else None, options)
+        else:
+            index = batch.example_index
+            embedding = model.apply({"params": params}, batch.windows, batch.frame_mask, example_index=index, **options)
+            vector, videos = embedding.vector, None
+        vector, driver, videos = parallel.gather((vector, batch.driver, videos))
+        more = {"videos": videos} if over_clips else {}
+        anchors = loss(vector, driver, jnp.ones(driver.shape, bool), key_loss, **loss_params, **more)
         return anchors.mean(), (anchors, vector)
 
-    (value, (anchors, vector)), gradient = jax.value_and_grad(global_loss, has_aux=True)(state.params)
+    (value, (anchors, vector)), gradient = jax.value_and_grad(global_loss, has_aux=True)(trained)
     gradient = parallel.mean(gradient)
     norm = optax.global_norm(gradient)
     finite = jnp.isfinite(value) & jnp.isfinite(norm)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    moved = (optax.apply_updates(state.params, updates), opt_state)
-    params, opt_state = jax.tree.map(functools.partial(jnp.where, finite), moved, (state.params, state.opt_state))
+    updates, opt_state = optimizer.update(gradient, state.opt_state, trained)
+    moved = (optax.apply_updates(trained, updates), opt_state)
+    trained, opt_state = jax.tree.map(functools.partial(jnp.where, finite), moved, (trained, state.opt_state))
     metrics = {
         "loss": value,
         "gradient_norm": norm,
         "anchors": jnp.mean(anchors.counts),
         "mean_cosine": mean_cosine(vector),
+        **anchors.metrics,
         "finite": finite,
         "stop": parallel.total(batch.stop[0]),
     }
     skipped = state.skipped + jnp.where(finite, 0, 1)
-    return TrainState(state.step + 1, skipped, params, opt_state), metrics
+    return TrainState(state.step + 1, skipped, *trained, opt_state), metrics
+
+
+def embed_videos(
+    model: nn.Module, params: PyTree, batch: DeviceBatch, key: Key[Array, ""] | None, options: dict[str, Any]
+) -> tuple[Float[Array, "batch dim"], losses.Videos]:
+    """The rows' embeddings, and their clips for losses that compare those.
+
+    Args:
+        key: of the order of the shuffled copies; None: none are wanted.
+        options: further arguments of `model.apply`.
+    """
+    rows = (batch.windows, batch.frame_mask, batch.example_index)
+    if key is not None:
+        copies = (*shuffle_frames(key, *rows), batch.example_index)
+        rows = jax.tree.map(lambda *parts: jnp.concatenate(parts), rows, copies)
+    windows, frame_mask, index = rows
+    found = embed_clips(model, {"params": params}, windows, frame_mask, example_index=index, **options)
+    count = len(batch.driver)
+    clips = jax.tree.map(lambda x: x[:count], found)
+    copies = jax.tree.map(lambda x: x[count:], found) if key is not None else (None, None)
+    return clips.pooled(), losses.Videos(batch.target, batch.video, *clips, *copies)
 
 
 def mean_cosine(vector: Float[Array, "batch dim"]) -> Float[Array, ""]:
@@ -110,8 +151,8 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
     """Optimiser and learning-rate schedule.
 
     `adam` adds weight decay to the gradient, as PyTorch's Adam does; `adamw` decouples it.
-    Schedules: `constant`, `cosine` (to zero), `step` (times `schedule_factor` after `schedule_step`); each after
-    `warmup_steps`.
+    Schedules: `constant`, `cosine` (to zero), `step` (times `schedule_factor` after `schedule_step`), `staircase`
+    (times `schedule_factor` after every `schedule_step` steps); each after `warmup_steps`.
     """
     peak = config.learning_rate
     match config.schedule:
@@ -121,8 +162,10 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> tuple[optax.GradientTr
             schedule = optax.cosine_decay_schedule(peak, max(num_steps - config.warmup_steps, 1))
         case "step":
             schedule = optax.piecewise_constant_schedule(peak, {config.schedule_step: config.schedule_factor})
+        case "staircase":
+            schedule = optax.exponential_decay(peak, config.schedule_step, config.schedule_factor, staircase=True)
         case other:
-            raise ConfigError(f"unknown schedule {other!r}; known: constant, cosine, step")
+            raise ConfigError(f"unknown schedule {other!r}; known: constant, cosine, step, staircase")
     if config.warmup_steps:
         warmup = optax.linear_schedule(0.0, peak, config.warmup_steps)
         schedule = optax.join_schedules([warmup, schedule], [config.warmup_steps])
@@ -143,12 +186,23 @@ def make_loss(config: ConfigDict) -> losses.Loss:
     return functools.partial(losses.get(options.pop("name")), **options)
 
 
-def init_state(model: nn.Module, optimizer: optax.GradientTransformation, example: np.ndarray, seed: int) -> TrainState:
-    """Fresh parameters from the seed; equal in every process."""
+def init_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    example: np.ndarray,
+    seed: int,
+    *,
+    loss: str,
+    num_drivers: int,
+) -> TrainState:
+    """Fresh parameters of network and loss from the seed; equal in every process."""
     windows = jnp.asarray(example[None])
-    params = model.init(jax.random.key(seed), windows, jnp.ones(windows.shape[:2], bool))["params"]
+    mask = jnp.ones(windows.shape[:2], bool)
+    params = model.init(jax.random.key(seed), windows, mask)["params"]
+    dim = jax.eval_shape(model.apply, {"params": params}, windows, mask).vector.shape[1]
+    loss_params = losses.init_params(loss, jax.random.fold_in(jax.random.key(seed), 1), dim, num_drivers)
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, zero, params, optimizer.init(params))
+    return TrainState(zero, zero, params, loss_params, optimizer.init((params, loss_params)))
 
 
 # ---------------------------------------------------------------------------------------------------- the run
@@ -180,6 +234,8 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         drivers_per_batch=config.sampler.drivers_per_batch,
         windows_per_driver=config.sampler.windows_per_driver,
         same_target=config.sampler.same_target,
+        same_target_share=config.sampler.same_target_share,
+        same_target_faces=config.sampler.same_target_faces,
         leave_out_few=config.sampler.leave_out_few,
         seed=seed,
     )
@@ -197,9 +253,24 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
     model = registry.build({**config.model, "landmark_set": config.data.landmark_set})
     optimizer, schedule = make_optimizer(config.optimizer, num_steps)
     step_on_devices = parallel.map_step(
-        functools.partial(train_step, model=model, optimizer=optimizer, loss=make_loss(config.loss), seed=seed)
+        functools.partial(
+            train_step,
+            model=model,
+            optimizer=optimizer,
+            loss=make_loss(config.loss),
+            seed=seed,
+            over_clips=config.loss.name in losses.OVER_CLIPS,
+            shuffled=config.loss.get("shuffled", True),
+        )
     )
-    state = init_state(model, optimizer, examples(0, 0).windows, seed)
+    state = init_state(
+        model,
+        optimizer,
+        examples(0, 0).windows,
+        seed,
+        loss=config.loss.name,
+        num_drivers=len(examples.sampler.names),
+    )
     embedder = Embedder(
         model,
         landmark_set=config.data.landmark_set,
@@ -259,12 +330,12 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
             if step == num_steps or validation.exhausted:
                 break
             batch = next(iterator)
-            device_batch = DeviceBatch(
-                batch.windows, batch.frame_mask, batch.driver, batch.example_index, _stop_rows(flag)
-            )
+            rows = batch._asdict()
+            record = rows.pop("record")
+            device_batch = DeviceBatch(**rows, stop=_stop_rows(flag))
             state, metrics = step_on_devices(state, parallel.shard(device_batch))
             asked = unread is not None and read_metrics(*unread, config, examples, schedule, log, clock)
-            unread = (step, metrics, batch.record)
+            unread = (step, metrics, record)
             step += 1
             if asked or validation.due(step) or step % config.checkpoint.every == 0:
                 asked = read_metrics(*unread, config, examples, schedule, log, clock) or asked

@@ -18,10 +18,19 @@ from fingerprint import checkpoint, losses, parallel
 from fingerprint.embed import Embedder
 from fingerprint.landmarks.windows import WindowSpec
 from fingerprint.models.gcn_tap import GCNTAP
+from fingerprint.models.st_gcn import STGCN
+from fingerprint.models.temporal_cnn import TemporalCNN
 from fingerprint.train import DeviceBatch, TrainState, train_step
 
 SET, BATCH, TIME = "ibug68", 16, 6
 MODEL = GCNTAP(landmark_set=SET, hidden=8, features=16, dropout=0.3)
+ST_GCN = STGCN(landmark_set=SET, channels=(8, 12), strides=(1, 2), kernel=3, features=16)
+TEMPORAL_CNN = TemporalCNN(landmark_set=SET, clip=31, hidden=16, dim=16, every=50, velocity="only")
+# What is compared: the first network with every loss, the others with one.
+CASES = {name: (MODEL, name) for name in losses.names()} | {
+    "st_gcn": (ST_GCN, "softmax"),
+    "temporal_cnn": (TEMPORAL_CNN, "dynamic_identity"),
+}
 STOP_ASKED_BY = 0  # the process that was asked to stop
 
 
@@ -42,26 +51,40 @@ def global_batch():
         100 * (windows - windows.mean((0, 1))),
         mask,
         np.repeat(np.arange(4, dtype=np.int32), 4),
+        np.arange(BATCH, dtype=np.int32) // 2 % 3,
+        np.arange(BATCH, dtype=np.int32) // 2,
         np.arange(BATCH, dtype=np.int32),
     )
 
 
-def steps(params):
-    """Metrics and gradients by loss, and the parameters as a step leaves them: on all devices of all processes."""
+def fresh_state(model, loss: str) -> TrainState:
+    windows, mask, driver, *_ = global_batch()
+    params = jax.jit(model.init)(jax.random.key(0), windows[:1], mask[:1])["params"]
+    loss_params = losses.init_params(loss, jax.random.key(1), 16, len(set(driver.tolist())))
+    trained = jax.tree.map(np.asarray, (params, loss_params))
+    zero = np.zeros((), np.int32)
+    return TrainState(zero, zero, *trained, CATCH.init(trained))
+
+
+def steps():
+    """Metrics and gradients by case, and the parameters as a step leaves them: on all devices of all processes."""
     share = parallel.share_of(BATCH)
     rows = [column[share] for column in global_batch()]
     stop = np.full((jax.local_device_count(),), int(jax.process_index() == STOP_ASKED_BY), np.int32)
     batch = parallel.shard(DeviceBatch(*rows, stop))
 
-    def every_loss(state, batch):
-        step = functools.partial(train_step, model=MODEL, optimizer=CATCH, seed=3)
-        results = {name: step(state, batch, loss=losses.get(name)) for name in losses.names()}
+    def every_case(states, batch):
+        results = {}
+        for name, (model, loss) in CASES.items():
+            clips = loss in losses.OVER_CLIPS
+            step = functools.partial(train_step, optimizer=CATCH, seed=3, over_clips=clips, shuffled=clips)
+            results[name] = step(states[name], batch, model=model, loss=losses.get(loss))
         return {name: new for name, (new, _) in results.items()}, {
             name: metrics for name, (_, metrics) in results.items()
         }
 
-    zero = np.zeros((), np.int32)
-    states, metrics = parallel.map_step(every_loss)(TrainState(zero, zero, params, CATCH.init(params)), batch)
+    states = {name: fresh_state(*case) for name, case in CASES.items()}
+    states, metrics = parallel.map_step(every_case)(states, batch)
     assert all(int(state.step) == 1 and int(state.skipped) == 0 for state in states.values())
     gradients = {name: state.opt_state for name, state in states.items()}
     return checkpoint.flatten({"metric": metrics, "gradient": gradients}), states["triplet"].params
@@ -100,10 +123,7 @@ def check_several_processes(params, folder: pathlib.Path) -> None:
 
 def main(out: str, coordinator: str = "", processes: str = "1", process_id: str = "0") -> None:
     parallel.initialize(coordinator, int(processes), int(process_id))
-    windows, mask, _, _ = global_batch()
-    params = jax.jit(MODEL.init)(jax.random.key(0), windows[:1], mask[:1])["params"]
-    params = jax.tree.map(np.asarray, params)
-    results, unchanged = steps(params)
+    results, unchanged = steps()
     results |= embedded(unchanged)
     if jax.process_count() > 1:
         check_several_processes(unchanged, pathlib.Path(out).parent)

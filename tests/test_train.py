@@ -13,6 +13,7 @@ from fingerprint.data import datasets
 from fingerprint.errors import ConfigError, NonFinite
 from tests.sources import make_source
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 EXPERIMENTS = [
     ("quickstart", "full"),
@@ -21,6 +22,10 @@ EXPERIMENTS = [
     ("avaprintdb_gcn", "ravdess_gaga"),
     ("gagavatar_gcn", None),
     ("eval_only", None),
+    *(("amber_stgcn", name) for name in ("published", "motion", "anatomical", "arcface", "without_oval", "quickstart")),
+    *(("nvfair_tcn", name) for name in ("published", "coordinates", "single_frame", "clip31", "clip51")),
+    *(("nvfair_tcn", name) for name in ("no_q", "no_r", "quickstart", "dynamics_only")),
+    ("nvfair_tcn", "trained_on_lia"),
     ("landmark_folder_gcn", "raw"),
     ("landmark_folder_gcn", "motion_only"),
     ("landmark_folder_gcn", "reenacted"),
@@ -40,6 +45,10 @@ def shrink(config):
     config.sampler.windows_per_driver = 2
     config.data.window.length = 10
     config.data.window.stride = 10
+    if config.model.name == "temporal_cnn":
+        config.model.hidden, config.model.every = 16, 40
+    if config.model.name == "st_gcn":
+        config.model.update({"channels": (4, 8), "strides": (1, 2)})
     config.data.reenact_targets = min(config.data.reenact_targets, 1)
     config.train.num_steps = 2
     config.train.log_every = 1
@@ -87,7 +96,14 @@ def test_every_config_trains_two_steps(name, argument, in_memory, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "argument"), [("quickstart", "x"), ("avaprintdb_gcn", "cremad_x"), ("landmark_folder_gcn", "x")]
+    ("name", "argument"),
+    [
+        ("quickstart", "x"),
+        ("avaprintdb_gcn", "cremad_x"),
+        ("landmark_folder_gcn", "x"),
+        ("nvfair_tcn", "x"),
+        ("amber_stgcn", "x"),
+    ],
 )
 def test_an_unknown_config_string_lists_the_known_ones(name, argument):
     with pytest.raises(ValueError, match=r"known|wanted"):
@@ -118,7 +134,14 @@ def test_skipped_steps_leave_the_parameters_alone_and_are_counted(in_memory, tmp
     flat, _, _ = checkpoint.load_model(tmp_path)
     model = train.registry.build({**config.model, "landmark_set": "avaprintdb109"})
     fresh = checkpoint.flatten(
-        train.init_state(model, train.make_optimizer(config.optimizer, 2)[0], np.zeros((10, 109, 3)), 0).params
+        train.init_state(
+            model,
+            train.make_optimizer(config.optimizer, 2)[0],
+            np.zeros((10, 109, 3)),
+            0,
+            loss="triplet",
+            num_drivers=5,
+        ).params
     )
     assert all(np.array_equal(flat[name], fresh[name]) for name in fresh)
 
@@ -160,7 +183,12 @@ def test_adam_decays_as_pytorch_does():
 
 @pytest.mark.parametrize(
     ("schedule", "expected"),
-    [("constant", {0: 1.0, 99: 1.0}), ("step", {0: 1.0, 49: 1.0, 51: 0.1}), ("cosine", {0: 1.0, 50: 0.5, 100: 0.0})],
+    [
+        ("staircase", {0: 1.0, 49: 1.0, 50: 0.1, 99: 0.1, 100: 0.01}),
+        ("constant", {0: 1.0, 99: 1.0}),
+        ("step", {0: 1.0, 49: 1.0, 51: 0.1}),
+        ("cosine", {0: 1.0, 50: 0.5, 100: 0.0}),
+    ],
 )
 def test_schedules(schedule, expected):
     config = options.defaults().optimizer

@@ -16,24 +16,32 @@ from fingerprint.data import simulator
 from fingerprint.landmarks import topology
 from fingerprint.landmarks.arrays import LoadedTrack
 
+LANDMARK_SETS = ("avaprintdb109", "nvfair126", "amber152")
+
 
 class SimulatedConfig(tfds.core.BuilderConfig):
-    """A regime of the simulator and the sizes of a plan."""
+    """A regime of the simulator, the sizes of a plan, and which points are written (named where not the usual ones)."""
 
-    def __init__(self, regime: str, size: str):
+    def __init__(self, regime: str, size: str, landmark_set: str):
+        parts = (regime, "" if size == "full" else size, "" if landmark_set == LANDMARK_SETS[0] else landmark_set)
         super().__init__(
-            name=regime if size == "full" else f"{regime}_{size}",
-            description=f"regime {regime}, {simulator.get_plan(size)}",
+            name="_".join(filter(None, parts)),
+            description=f"regime {regime}, {landmark_set}, {simulator.get_plan(size)}",
         )
-        self.regime, self.size = regime, size
+        self.regime, self.size, self.landmark_set = regime, size, landmark_set
 
 
 class Builder(RecordBuilder):
     """Renders the videos of a simulator plan; the same seed gives the same records."""
 
-    BUILDER_CONFIGS: ClassVar = [SimulatedConfig(r, s) for s in simulator.PLANS for r in simulator.CONFIGS]
+    BUILDER_CONFIGS: ClassVar = [
+        SimulatedConfig(r, s, p) for p in LANDMARK_SETS for s in simulator.PLANS for r in simulator.CONFIGS
+    ]
     OPTIONS = frozenset({"seed"})
-    landmark_set = "avaprintdb109"
+
+    @property
+    def landmark_set(self) -> str:
+        return self.builder_config.landmark_set
 
     def _source(self, dl_manager) -> pathlib.Path:
         del dl_manager

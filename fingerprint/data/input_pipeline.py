@@ -36,6 +36,8 @@ class TrainBatch(NamedTuple):
         windows: normalised landmarks, zero on masked frames.
         frame_mask: frames that count.
         driver: driver's code among the split's drivers.
+        target, video: codes of the face shown and of the video: equal in two rows only if these are the same, mirrored
+            and reenacted ones being others.
         example_index: position in the global batch.
         record: row of the record in its split, to name it in messages.
     """
@@ -43,6 +45,8 @@ class TrainBatch(NamedTuple):
     windows: Float[np.ndarray, "batch time vertex 3"]
     frame_mask: Bool[np.ndarray, "batch time"]
     driver: Int[np.ndarray, "batch"]
+    target: Int[np.ndarray, "batch"]
+    video: Int[np.ndarray, "batch"]
     example_index: Int[np.ndarray, "batch"]
     record: Int[np.ndarray, "batch"]
 
@@ -58,6 +62,7 @@ class TrainExamples:
     landmark_set: str
     options: augment.Augmentation
     shapes: dict[str, np.ndarray]
+    codes: Codes
     seed: int
 
     def __call__(self, step: int, slot: int) -> TrainBatch:
@@ -66,13 +71,16 @@ class TrainExamples:
         record = finite_record(self.source, row)
         rng = np.random.default_rng([self.seed, 2, step, slot])
         track, image_size = record["landmarks"], record["image_size"]
+        target, video = int(self.codes.target[row]), int(self.codes.video[row])
         mask = record["frame_mask"]
         if self.options.reenact and rng.random() < self.options.reenact:
             others = [name for name in self.shapes if name != record["target"]]
-            face = self.shapes[others[rng.integers(len(others))]]
-            track = reenactment.reenact(track, mask, image_size, face, self.landmark_set)
+            worn = others[rng.integers(len(others))]
+            target, video = self.codes.names.index(worn), len(self.codes.video) + slot
+            track = reenactment.reenact(track, mask, image_size, self.shapes[worn], self.landmark_set)
             image_size = reenactment.IMAGE_SIZE
         track = _normalized(record, track, image_size, self.normalization, self.landmark_set)
+        track, mask = windows.in_time(track, mask, self.spec)
         possible = windows.starts(mask, _anywhere(self.spec))
         if not len(possible):
             raise DatasetError(
@@ -82,7 +90,26 @@ class TrainExamples:
         driver = int(plan.driver[slot])
         mirrored = np.random.default_rng([self.seed, 3, step, driver]).random() < self.options.mirror
         window, mask = augment.apply(window, mask, self.options, self.landmark_set, rng, mirrored=bool(mirrored))
-        return TrainBatch(window, mask, np.int32(driver), np.int32(slot), np.int32(row))
+        # A mirrored face is another face.
+        codes = (driver, 2 * target + bool(mirrored), video, slot, row)
+        return TrainBatch(window, mask, *(np.int32(code) for code in codes))
+
+
+class Codes(NamedTuple):
+    """Numbers for names: of each record's face and video.
+
+    Attributes:
+        names: faces in the order of their codes.
+    """
+
+    target: Int[np.ndarray, "record"]
+    video: Int[np.ndarray, "record"]
+    names: list[str]
+
+    @classmethod
+    def of(cls, metadata: dict[str, np.ndarray]) -> Codes:
+        names, target = np.unique(metadata["target"], return_inverse=True)
+        return cls(target, np.unique(metadata["video_id"], return_inverse=True)[1], names.tolist())
 
 
 def finite_record(source: RecordSource, row: int) -> dict:
@@ -120,6 +147,14 @@ def usable_records(source: RecordSource, spec: WindowSpec) -> Bool[np.ndarray, "
     """
     metadata = source.metadata()
     frames, valid = metadata["num_frames"], metadata["num_valid"]
+    if spec.resample:
+        # Where nothing is lost all instants are valid; elsewhere only the mask tells.
+        usable = valid == frames
+        for row in np.flatnonzero(~usable & (valid > 0)).tolist():
+            record = source[row]
+            _, mask = windows.in_time(record["landmarks"], record["frame_mask"], spec)
+            usable[row] = len(windows.starts(mask, _anywhere(spec))) > 0
+        return usable
     # Of `count` windows side by side, one holds at least their mean number of valid frames.
     count, rest = np.maximum(frames // spec.length, 1), np.where(frames < spec.length, 0, frames % spec.length)
     long_enough = (frames >= spec.length) | spec.pad_short
@@ -157,6 +192,8 @@ def train_examples(
     drivers_per_batch: int,
     windows_per_driver: int,
     same_target: bool,
+    same_target_share: float = 0.5,
+    same_target_faces: int = 1,
     leave_out_few: bool = False,
     seed: int,
 ) -> TrainExamples:
@@ -176,13 +213,15 @@ def train_examples(
         drivers_per_batch=drivers_per_batch,
         windows_per_driver=windows_per_driver,
         same_target=same_target,
+        same_target_share=same_target_share,
+        same_target_faces=same_target_faces,
         leave_out_few=leave_out_few,
         seed=seed,
     )
     shapes = face_shapes(source) if options.reenact else {}
     if options.reenact and len(shapes) < 2:
         raise ConfigError("reenactment needs at least two faces in the training split")
-    return TrainExamples(source, sampler, spec, normalization, landmark_set, options, shapes, seed)
+    return TrainExamples(source, sampler, spec, normalization, landmark_set, options, shapes, Codes.of(metadata), seed)
 
 
 def train_iterator(
@@ -272,6 +311,7 @@ def evaluation_batches(
         record = finite_record(source, int(row))
         mask = record["frame_mask"]
         track = _normalized(record, record["landmarks"], record["image_size"], normalization, landmark_set)
+        track, mask = windows.in_time(track, mask, spec)
         out = []
         for start in windows.starts(mask, spec).tolist():
             window, window_mask = windows.cut(track, mask, start, spec.length)

@@ -23,8 +23,8 @@ class DriverSampler:
     """P drivers a batch, K windows a driver, targets varied inside a driver.
 
     Drivers come in a new random order every pass, so all are seen equally often. With `same_target`, they come in
-    random pairs that share a target, and half of each one's windows show that target: for every window of it the batch
-    holds another driver wearing the same face.
+    random pairs that share a target, and part of each one's windows show that target, or several that they share: for
+    every such window the batch holds another driver wearing the same face. The other windows are on varied targets.
 
     Args:
         driver, target: names by record.
@@ -32,14 +32,16 @@ class DriverSampler:
         clip_id: source clip by record: a driver's windows come from different clips while there are any, because the
             same motion on another face teaches little; None: all different.
         drivers_per_batch, windows_per_driver: P and K.
-        same_target: ask for same-target negatives.
+        same_target: ask for same-target negatives. same_target_share: part of a paired driver's windows on faces that
+            the other wears too, rounded down, at least one window. same_target_faces: so many faces, where they share
+            so many.
         leave_out_few: leave out drivers with fewer than two usable records (`left_out` names them) instead of refusing
             the split.
         seed: fixes every batch.
 
     Raises:
         ConfigError: fewer drivers than P, a driver with fewer than two usable records, or no target with two drivers
-        where asked.
+        (recordings of people with their own faces only) where asked.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class DriverSampler:
         windows_per_driver: int,
         clip_id: np.ndarray | None = None,
         same_target: bool = False,
+        same_target_share: float = 0.5,
+        same_target_faces: int = 1,
         leave_out_few: bool = False,
         seed: int = 0,
     ):
@@ -61,6 +65,12 @@ class DriverSampler:
         self.names = sorted(set(driver[usable].tolist()))
         self.drivers_per_batch, self.windows_per_driver = drivers_per_batch, windows_per_driver
         self.same_target, self.seed = same_target, seed
+        if not 0 < same_target_share <= 1 or same_target_faces < 1:
+            raise ConfigError(
+                f"same_target_share is {same_target_share} and same_target_faces {same_target_faces}; wanted a share "
+                "in (0, 1] and at least 1 face"
+            )
+        self._faces, self._on_shared = same_target_faces, max(int(same_target_share * windows_per_driver), 1)
         if windows_per_driver < 2:
             raise ConfigError(f"windows_per_driver is {windows_per_driver}; a positive pair needs at least 2")
         if len(self.names) < drivers_per_batch:
@@ -90,7 +100,8 @@ class DriverSampler:
         if same_target and (not self._shared or drivers_per_batch % 2):
             raise ConfigError(
                 f"same-target negatives need an even number of drivers per batch (found {drivers_per_batch}) and "
-                f"targets worn by two drivers (found {len(self._shared)})"
+                f"targets worn by two drivers (found {len(self._shared)}). Where nobody wears another's face, make "
+                "such videos with --config.data.reenact_targets, or go without: --config.sampler.same_target=False"
             )
         self._clip = np.arange(len(driver)) if clip_id is None else np.unique(clip_id, return_inverse=True)[1]
         self._remember_batches()
@@ -118,8 +129,8 @@ class DriverSampler:
 
     def _batch(self, step: int) -> BatchPlan:
         rng = np.random.default_rng([self.seed, 1, step])
-        chosen = self._pairs(rng) if self.same_target else [(d, None) for d in self._drivers(step)]
-        record = [self._windows(rng, driver, target) for driver, target in chosen]
+        chosen = self._pairs(rng) if self.same_target else [(d, ()) for d in self._drivers(step)]
+        record = [self._windows(rng, driver, faces) for driver, faces in chosen]
         drivers = np.repeat([driver for driver, _ in chosen], self.windows_per_driver)
         return BatchPlan(np.concatenate(record), drivers.astype(np.int32))
 
@@ -128,25 +139,33 @@ class DriverSampler:
         order = np.random.default_rng([self.seed, 0, turn]).permutation(len(self.names))
         return order[part * self.drivers_per_batch : (part + 1) * self.drivers_per_batch].tolist()
 
-    def _pairs(self, rng) -> list[tuple[int, str | None]]:
-        chosen: dict[int, str | None] = {}
+    def _pairs(self, rng) -> list[tuple[int, tuple[str, ...]]]:
+        chosen: dict[int, tuple[str, ...]] = {}
         for target in rng.permutation(self._shared).tolist():
             free = [d for d in self._wearers[target] if d not in chosen]
             if len(free) > 1 and len(chosen) < self.drivers_per_batch:
-                chosen |= dict.fromkeys(rng.choice(free, 2, replace=False).tolist(), target)
+                pair = rng.choice(free, 2, replace=False).tolist()
+                chosen |= dict.fromkeys(pair, (target, *self._further_faces(rng, pair, target)))
         spare = [d for d in rng.permutation(len(self.names)).tolist() if d not in chosen]
         while len(chosen) < self.drivers_per_batch:  # too few disjoint pairs: fill up with drivers on varied targets
-            chosen[spare.pop()] = None
+            chosen[spare.pop()] = ()
         return list(chosen.items())
 
-    def _windows(self, rng, driver: int, target: str | None) -> np.ndarray:
-        """K records of a driver: targets in random order, one record a target in turn; again from the start when all
-        are used."""
+    def _further_faces(self, rng, pair: list[int], target: str) -> list[str]:
+        if self._faces == 1:
+            return []
+        both = set(self._records[pair[0]]) & set(self._records[pair[1]]) - {target}
+        return rng.permutation(sorted(both)).tolist()[: self._faces - 1]
+
+    def _windows(self, rng, driver: int, faces: tuple[str, ...]) -> np.ndarray:
+        """K records of a driver: `faces` in turn for the part that shows shared ones; then targets in random order, one
+        record a target in turn; again from the start when all are used."""
         by_target = self._records[driver]
+        shared = [rng.permutation(by_target[face]) for face in faces]
         picked = []
-        if target is not None:
-            shared = rng.permutation(by_target[target])
-            picked = [shared[i % len(shared)] for i in range(self.windows_per_driver // 2)]
+        for i in range(self._on_shared if faces else 0):
+            turn, face = divmod(i, len(faces))
+            picked.append(shared[face][turn % len(shared[face])])
         queues = [rng.permutation(by_target[t]).tolist() for t in rng.permutation(sorted(by_target)).tolist()]
         turns = [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
         turns = [t for t in turns if t not in picked] or turns

@@ -27,8 +27,9 @@ class Normalization:
 
     Attributes:
         name: key in the table.
-        removes: what the result no longer depends on: `translation`, `scale`, `aspect` (of the picture), `rotation`
-            (head and camera, per frame), `shape` (the clip's mean face).
+        removes: what the result no longer depends on: `framing` (where in the picture the clip shows the face, and how
+            large), `translation`, `scale` (both per frame), `aspect` (of the picture), `rotation` (head and camera, per
+            frame), `shape` (the clip's mean face).
         summary: one line for reports.
         function: `(landmarks, frame_mask, image_size, landmark_set) -> landmarks`.
     """
@@ -153,38 +154,60 @@ def _deviation(landmarks, frame_mask, image_size, points):
     return steady - mean_shape(steady, frame_mask)
 
 
+BOX_QUANTILES = (0.02, 0.98)
+
+
+def _box(landmarks, frame_mask, image_size, points):
+    del points
+    steady = undo_aspect(landmarks.astype(np.float32), image_size)
+    if not frame_mask.any():
+        return np.zeros_like(steady)
+    low, high = np.quantile(steady[frame_mask].reshape(-1, 3).astype(np.float64), BOX_QUANTILES, axis=0)
+    side = np.max((high - low)[:2])
+    # A face that is one point has no size: zeros, as lost frames are.
+    return (steady - (low + high) / 2) / side if side > 0 else np.zeros_like(steady)
+
+
 _TABLE = {
     n.name: n
     for n in (
         Normalization(
+            "box",
+            frozenset({"framing", "aspect"}),
+            "equal units on all axes, then one box for the whole clip, from the 2 % to the 98 % quantile of all "
+            "points: its middle at the origin, its longer side of x and y 1 (as AMBER-ID; keeps how the head moves in "
+            "the picture, its rotation and the face's shape)",
+            _box,
+        ),
+        Normalization(
             "published",
-            frozenset({"translation", "scale"}),
+            frozenset({"framing", "translation", "scale"}),
             "nose tip at the origin, inner-eye distance 1, in MediaPipe's stretched units (as AVAPrintDB; keeps the "
             "aspect of the picture, head rotation and face shape)",
             _published,
         ),
         Normalization(
             "aspect_corrected",
-            frozenset({"translation", "scale", "aspect"}),
+            frozenset({"framing", "translation", "scale", "aspect"}),
             "equal units on all axes, then nose tip at the origin, inner-eye distance 1 (keeps head rotation and "
             "face shape)",
             _aspect_corrected,
         ),
         Normalization(
             "deviation",
-            frozenset({"translation", "scale", "aspect", "shape"}),
+            frozenset({"framing", "translation", "scale", "aspect", "shape"}),
             "as aspect_corrected, then the clip's own mean face subtracted (keeps head movement and expression)",
             _deviation,
         ),
         Normalization(
             "pose_removed",
-            frozenset({"translation", "scale", "aspect", "rotation"}),
+            frozenset({"framing", "translation", "scale", "aspect", "rotation"}),
             "each frame aligned to the set's mean face by a similarity transform (keeps face shape and expression)",
             _pose_removed,
         ),
         Normalization(
             "motion_only",
-            frozenset({"translation", "scale", "aspect", "rotation", "shape"}),
+            frozenset({"framing", "translation", "scale", "aspect", "rotation", "shape"}),
             "aligned to the mean face, then the clip's own mean face subtracted (keeps expression and its motion)",
             _motion_only,
         ),

@@ -92,6 +92,43 @@ def get(name: str) -> LandmarkSet:
     return landmark_set
 
 
+def select(name: str, regions: str) -> Int[np.ndarray, "kept"]:
+    """Vertices of the regions asked for, ascending.
+
+    Args:
+        name: landmark set.
+        regions: `all`; or region names joined by commas, each kept (`lips,nose`) or, with a minus before every one of
+            them, each left out (`-lips`). `eyes` stands for `left_eye` and `right_eye`, and so on with every pair.
+
+    Raises:
+        UnknownName: no such region in the set.
+        FingerprintError: kept and left-out regions are mixed, or nothing is left.
+    """
+    points = get(name)
+    every = np.arange(points.num_vertices, dtype=np.int32)
+    if regions == "all":
+        return every
+    asked = [part.strip() for part in regions.split(",")]
+    left_out = [part.startswith("-") for part in asked]
+    named = np.concatenate([_region(points, part.removeprefix("-")) for part in asked])
+    kept = np.setdiff1d(every, named) if all(left_out) else np.unique(named)
+    if len(set(left_out)) > 1 or not len(kept):
+        raise FingerprintError(
+            f"regions {regions!r}: wanted names to keep (lips,nose) or names to leave out (-lips,-nose), not both and "
+            "not all"
+        )
+    return kept.astype(np.int32)
+
+
+def _region(points: LandmarkSet, name: str) -> Int[np.ndarray, "_"]:
+    pairs = {}
+    for one in (region.removeprefix("left_") for region in points.regions if region.startswith("left_")):
+        pairs[one + ("es" if one.endswith("s") else "s")] = (f"left_{one}", f"right_{one}")
+    if name not in points.regions and name not in pairs:
+        raise UnknownName(f"region of {points.name}", name, [*points.regions, *pairs])
+    return np.concatenate([points.regions[region] for region in pairs.get(name, (name,))])
+
+
 def for_num_vertices(num_vertices: int) -> tuple[str, ...]:
     """Names of the landmark sets with that many points: what an unlabelled array may be."""
     return tuple(name for name in names() if get(name).num_vertices == num_vertices)

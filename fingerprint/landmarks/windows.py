@@ -20,24 +20,52 @@ class WindowSpec:
         stride: frames from one window's start to the next.
         min_valid: least share of a window's frames that must show a face, in (0, 1].
         pad_short: a track shorter than `length` gives one padded, masked window instead of none.
+        resample: every track is first brought to so many frames, whatever its length and rate; 0 leaves time alone.
     """
 
     length: int
     stride: int
     min_valid: float = 0.5
     pad_short: bool = False
+    resample: int = 0
 
     def __post_init__(self):
         if self.length < 1 or self.stride < 1:
             raise ConfigError(f"window length {self.length} and stride {self.stride} must be at least 1")
         if not 0.0 < self.min_valid <= 1.0:
             raise ConfigError(f"min_valid is {self.min_valid}; wanted a share in (0, 1]")
+        if self.resample < 0 or 0 < self.resample < self.length:
+            raise ConfigError(f"resample is {self.resample}; wanted 0 or at least the window length {self.length}")
 
     @property
     def least_valid(self) -> int:
         """Valid frames a window needs."""
         # Rounded first: 0.14 * 50 is 7.000000000000001, and 7 frames are enough.
         return math.ceil(round(self.min_valid * self.length, 6))
+
+
+def in_time(
+    landmarks: Float[np.ndarray, "time vertex coord"], frame_mask: Bool[np.ndarray, "time"], spec: WindowSpec
+) -> tuple[Float[np.ndarray, "frame vertex coord"], Bool[np.ndarray, "frame"]]:
+    """The whole track in the time that windows are cut in: resampled where `spec` says so, else as it is."""
+    return resample(landmarks, frame_mask, spec.resample) if spec.resample else (landmarks, frame_mask)
+
+
+def resample(
+    landmarks: Float[np.ndarray, "time vertex coord"], frame_mask: Bool[np.ndarray, "time"], frames: int
+) -> tuple[Float[np.ndarray, "frame vertex coord"], Bool[np.ndarray, "frame"]]:
+    """`frames` instants spread evenly from the first frame to the last, linear between neighbouring frames.
+
+    An instant between two frames is valid if both are, one that falls on a frame if that one is; masked ones are zero.
+    """
+    place = np.linspace(0, len(frame_mask) - 1, frames)
+    before = np.floor(place).astype(np.int64)
+    after = np.minimum(before + 1, len(frame_mask) - 1)
+    share = place - before
+    mask = frame_mask[before] & (frame_mask[after] | (share == 0))
+    share = share.astype(landmarks.dtype)[:, None, None]
+    between = np.where(share == 0, landmarks[before], (1 - share) * landmarks[before] + share * landmarks[after])
+    return np.where(mask[:, None, None], between, 0).astype(landmarks.dtype), mask
 
 
 def starts(frame_mask: Bool[np.ndarray, "time"], spec: WindowSpec) -> Int[np.ndarray, "window"]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 
 class Embedding(NamedTuple):
@@ -26,6 +26,40 @@ def unit(x: Float[Array, "... dim"]) -> Float[Array, "... dim"]:
     """Divide by the Euclidean norm, floored at 1e-12 so that zero stays zero with a finite gradient."""
     squared = jnp.sum(x * x, axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(squared, 1e-24))
+
+
+class Clips(NamedTuple):
+    """Embeddings of the clips inside each window, which some losses compare one by one.
+
+    Attributes:
+        vector: unit length.
+        counts: clips that belong to the window; others may hold anything finite.
+    """
+
+    vector: Float[Array, "batch clip dim"]
+    counts: Bool[Array, "batch clip"]
+
+    def pooled(self) -> Float[Array, "batch dim"]:
+        """Mean of the clips that count, at unit length; zeros where none does."""
+        return unit(jnp.sum(jnp.where(self.counts[:, :, None], self.vector, 0.0), axis=1))
+
+
+def embed_clips(
+    model: nn.Module,
+    variables: PyTree,
+    windows: Float[Array, "batch time vertex coord"],
+    frame_mask: Bool[Array, "batch time"],
+    **options,
+) -> Clips:
+    """The clips of each window, by any network: of one without a method `clips`, the window is the clip.
+
+    Args:
+        options: further arguments of `model.apply`.
+    """
+    if hasattr(model, "clips"):
+        return model.apply(variables, windows, frame_mask, method="clips", **options)
+    vector = model.apply(variables, windows, frame_mask, **options).vector
+    return Clips(vector[:, None], frame_mask.any(axis=1, keepdims=True))
 
 
 class TemporalAttentionPooling(nn.Module):

@@ -8,8 +8,10 @@ from ml_collections import ConfigDict
 
 from fingerprint.errors import ConfigError, UnknownName
 from fingerprint.models.gcn_tap import GCNTAP
+from fingerprint.models.st_gcn import STGCN
+from fingerprint.models.temporal_cnn import TemporalCNN
 
-_TABLE = {"gcn_tap": GCNTAP}
+_TABLE = {"gcn_tap": GCNTAP, "temporal_cnn": TemporalCNN, "st_gcn": STGCN}
 
 # Frames worked on at a time: on a CPU 140 frames of 109 x 64 activations stay in the second-level cache.
 _CHUNK = {"cpu": 140}
@@ -30,7 +32,7 @@ def build(config: ConfigDict | dict, platform: str | None = None) -> nn.Module:
         UnknownName: no network of that name.
         ConfigError: an attribute the network does not have.
     """
-    options = dict(config)
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(config).items()}
     name = options.pop("name")
     if name not in _TABLE:
         raise UnknownName("model", name, _TABLE)

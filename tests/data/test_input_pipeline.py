@@ -63,10 +63,36 @@ def test_batches_are_what_they_say(source):
         assert batch.windows.shape == (4, 8, 109, 3) and batch.windows.dtype == np.float32
         assert batch.frame_mask.shape == (4, 8) and batch.frame_mask.dtype == bool
         assert batch.example_index.tolist() == [0, 1, 2, 3]
-        assert batch.driver.dtype == batch.record.dtype == np.int32
+        assert {x.dtype for x in batch[2:]} == {np.dtype(np.int32)}
         names = sorted(set(source.metadata()["driver"].tolist()))
         assert [names[d] for d in batch.driver] == source.metadata()["driver"][batch.record].tolist()
         assert not batch.windows[~batch.frame_mask].any() and batch.frame_mask.any(axis=1).all()
+
+
+def test_codes_of_face_and_video_are_equal_where_these_are_the_same(source):
+    """A mirrored or reenacted face is another one, and so is its video."""
+    table = source.metadata()
+    for options in (Augmentation(), Augmentation(mirror=0.5), Augmentation(reenact=0.5)):
+        seen = {"target": {}, "video": {}}
+        for batch in batches(source, options=options, num_steps=12):
+            again = {"target": {}, "video": {}}
+            for row, target, video in zip(batch.record, batch.target, batch.video, strict=True):
+                again["target"].setdefault(int(target), set()).add(table["target"][row])
+                again["video"].setdefault(int(video), set()).add(table["video_id"][row])
+            for name, codes in again.items():
+                if not (options.reenact and name == "target"):
+                    assert all(len(names) == 1 for names in codes.values())
+                for code, names in codes.items():
+                    seen[name].setdefault(code, set()).update(names)
+        faces, videos = len(set(table["target"])), len(set(table["video_id"]))
+        if options == Augmentation():
+            assert len(seen["target"]) <= faces and all(len(names) == 1 for names in seen["target"].values())
+            assert max(seen["video"]) < videos
+        elif options.mirror:
+            assert faces < len(seen["target"]) <= 2 * faces
+        else:
+            assert max(seen["video"]) >= videos  # a reenacted video is a video of its own in the batch
+            assert any(len(names) > 1 for names in seen["target"].values())  # others wear the face
 
 
 def test_the_shares_of_two_processes_make_the_whole_batch(source):

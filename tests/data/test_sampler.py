@@ -111,6 +111,31 @@ def test_same_target_puts_another_driver_on_the_same_face(p):
         assert paired >= (p if p < 8 else p - 2)  # pairs are made greedily: with everybody in the batch one may be left
 
 
+@pytest.mark.parametrize(("share", "faces", "on_shared"), [(0.5, 1, 4), (0.5, 2, 4), (1.0, 2, 8), (0.1, 1, 1)])
+def test_part_of_a_pair_s_windows_show_faces_that_both_wear(share, faces, on_shared):
+    """So that Q of the dynamic identity loss is not empty: for each of them, another driver wears the same face."""
+    driver, target = table(drivers=8, targets=5, clips=4)
+    sampler = make(driver, target, p=4, k=8, same_target=True, same_target_share=share, same_target_faces=faces, seed=2)
+    for step in range(20):
+        plan = sampler.batch(step)
+        worn = target[plan.record].reshape(4, 8)
+        codes = plan.driver.reshape(4, 8)[:, 0]
+        for row in range(4):
+            first = worn[row, :on_shared]
+            assert len(set(first.tolist())) == min(faces, on_shared)
+            partners = [r for r in range(4) if r != row and set(first.tolist()) <= set(worn[r].tolist())]
+            assert partners and codes[partners[0]] != codes[row]
+            rows = plan.record.reshape(4, 8)[row, :on_shared]
+            assert len(set(rows.tolist())) == on_shared
+
+
+def test_a_pair_that_shares_fewer_faces_than_asked_for_takes_those():
+    driver, target = np.array(list("aaaabbbb")), np.array(list("axyybxzz"))
+    sampler = make(driver, target, p=2, k=4, same_target=True, same_target_share=1.0, same_target_faces=3)
+    for step in range(5):
+        assert set(target[sampler.batch(step).record].tolist()) == {"x"}
+
+
 def test_without_same_target_shared_faces_are_left_to_chance():
     shared = 0
     for step in range(30):
@@ -176,7 +201,12 @@ def test_drivers_with_few_records_are_left_out_where_asked():
         ({"usable": np.arange(len(DRIVER)) >= 5}, "1 drivers have fewer than 2 usable records .first: 'P0'"),
         ({"usable": np.zeros(len(DRIVER), bool)}, "0 drivers"),
         ({"p": 3, "same_target": True}, "even number"),
-        ({"driver": np.array(list("aabb")), "target": np.array(list("aabb")), "p": 2, "same_target": True}, "found 0"),
+        ({"same_target_share": 0.0}, "same_target_share is 0.0"),
+        ({"same_target_faces": 0}, "same_target_faces 0"),
+        (
+            {"driver": np.array(list("aabb")), "target": np.array(list("aabb")), "p": 2, "same_target": True},
+            r"found 0.*Where nobody wears another's face.*same_target=False",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(options, message):

@@ -347,7 +347,8 @@ class TestSyntheticDrivers:
 
     def test_configs_are_every_regime_and_size(self):
         names = {config.name for config in build.builder_class("synthetic_drivers").BUILDER_CONFIGS}
-        assert names == {f"{r}{s}" for r in ("full", "dynamics_only") for s in ("", "_quickstart", "_tiny")}
+        sizes, sets = ("", "_quickstart", "_tiny"), ("", "_nvfair126", "_amber152")
+        assert names == {f"{r}{s}{p}" for r in ("full", "dynamics_only") for s in sizes for p in sets}
 
 
 class TestReact68:

@@ -9,7 +9,7 @@ from fingerprint.landmarks import normalize, topology
 
 SET, FRAMES, SIZE = "avaprintdb109", 12, (640, 480)
 POINTS = topology.get(SET)
-NUISANCES = ("translation", "scale", "aspect", "rotation", "shape")
+NUISANCES = ("framing", "translation", "scale", "aspect", "rotation", "shape")
 WITH_ASPECT = [name for name in normalize.names() if "aspect" in normalize.get(name).removes]
 
 
@@ -29,6 +29,8 @@ def altered(name, nuisance):
     """The same track with one thing about it changed."""
     track, rng = isotropic_track(), np.random.default_rng(1)
     match nuisance:
+        case "framing":  # the camera zoomed and moved, once for the whole clip
+            return normalized(name, 1.3 * track + np.array([0.4, -0.3, 0.2]))
         case "translation":
             return normalized(name, track + rng.normal(0, 0.5, (FRAMES, 1, 3)))
         case "scale":
@@ -107,6 +109,17 @@ def test_aspect_corrected_puts_nose_and_eyes_where_it_says():
     expected = isotropic - isotropic[:, POINTS.nose_tip, None]
     expected /= np.linalg.norm(isotropic[:, left] - isotropic[:, right], axis=-1)[:, None, None]
     assert np.abs(found - expected).max() < 1e-4
+
+
+def test_box_equals_a_transcription():
+    """The middle of the 2 % and 98 % quantiles of all valid points to the origin, the longer side 1."""
+    points, mask = isotropic_track(), np.arange(FRAMES) % 4 != 0
+    found = normalized("box", points, mask=mask)
+    low, high = (np.quantile(points[mask].reshape(-1, 3), q, axis=0) for q in (0.02, 0.98))
+    expected = (points - (low + high) / 2) / max(high[0] - low[0], high[1] - low[1])
+    assert np.abs(found - expected * mask[:, None, None]).max() < 1e-5
+    one_point = np.full((FRAMES, 109, 3), 0.3, np.float32)
+    assert not normalize.get("box")(one_point, mask, np.array(SIZE, np.int32), SET).any()
 
 
 def test_undo_aspect_gives_equal_units():

@@ -24,9 +24,9 @@ def points(request):
     return topology.get(request.param)
 
 
-def test_the_three_sets_are_known():
-    assert topology.names() == ("avaprintdb109", "ibug68", "mediapipe478")
-    assert [topology.get(name).num_vertices for name in topology.names()] == [109, 68, 478]
+def test_the_sets_are_known():
+    assert topology.names() == ("amber152", "avaprintdb109", "ibug68", "mediapipe478", "nvfair126")
+    assert [topology.get(name).num_vertices for name in topology.names()] == [152, 109, 68, 478, 126]
     assert topology.for_num_vertices(68) == ("ibug68",) and topology.for_num_vertices(67) == ()
 
 

@@ -72,3 +72,43 @@ def test_cut_against_brute_force():
 def test_impossible_windows_are_refused(options):
     with pytest.raises(ConfigError):
         WindowSpec(*options)
+
+
+def test_resampling_against_interpolation_by_hand():
+    track = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
+    for frames in (1, 2, 5, 7, 13, 20):
+        found, mask = windows.resample(track, np.ones(7, bool), frames)
+        assert found.shape == (frames, 2, 3) and found.dtype == np.float32 and mask.all()
+        for i in range(frames):
+            place = i * 6 / (frames - 1) if frames > 1 else 0.0
+            expected = np.stack([np.interp(place, range(7), track.reshape(7, 6)[:, k]) for k in range(6)])
+            assert np.allclose(found[i].ravel(), expected, atol=1e-5)
+
+
+def test_resampling_to_the_same_number_changes_nothing():
+    for total in (1, 2, 71, 100):
+        track = np.random.default_rng(total).normal(size=(total, 2, 3)).astype(np.float32)
+        mask = np.random.default_rng(total).random(total) < 0.7
+        found, found_mask = windows.resample(np.where(mask[:, None, None], track, 0), mask, total)
+        assert np.array_equal(found, np.where(mask[:, None, None], track, 0)) and np.array_equal(found_mask, mask)
+
+
+def test_an_instant_is_valid_where_its_neighbours_are_and_what_is_masked_does_not_matter():
+    mask = np.array([1, 1, 0, 1, 1], bool)
+    track = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
+    for junk in (0.0, 1e9, np.nan):
+        spoilt = np.where(mask[:, None, None], track, np.float32(junk))
+        found, found_mask = windows.resample(spoilt, mask, 9)
+        assert found_mask.tolist() == [True, True, True, False, False, False, True, True, True]
+        assert np.allclose(found[:, 0, 0], [0, 0.5, 1, 0, 0, 0, 3, 3.5, 4])
+
+
+def test_windows_are_cut_from_resampled_tracks():
+    track, mask = np.zeros((33, 2, 3), np.float32), np.ones(33, bool)
+    spec = WindowSpec(64, 7, resample=71)
+    found, found_mask = windows.in_time(track, mask, spec)
+    assert len(found) == len(found_mask) == 71 and windows.starts(found_mask, spec).tolist() == [0, 7]
+    assert windows.in_time(track, mask, WindowSpec(10, 5))[0] is track
+    for resample in (-1, 63):
+        with pytest.raises(ConfigError, match="resample"):
+            WindowSpec(64, 7, resample=resample)
