@@ -34,6 +34,7 @@ setuptools.setup(
     install_requires=[
         "absl-py>=2.1",
         "array-record>=0.5",
+        "av>=14",
         "flax>=0.10",
         "grain>=0.2.10",
         "importlib-resources>=6",  # tensorflow-datasets needs it and does not say so
@@ -47,10 +48,13 @@ setuptools.setup(
         "optax>=0.2.4",
         "orbax-checkpoint>=0.11",
         "pyarrow>=16",
+        "rich>=13.7",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.9",
         "tqdm>=4.66",
+        "typer>=0.15",
     ],
+    entry_points={"console_scripts": ["fingerprint = fingerprint.app.cli:main"]},
     extras_require={
         "tpu": ["jax[tpu]>=0.10"],
         "cuda": ["jax[cuda13]>=0.10"],

@@ -27,11 +27,13 @@ from data_builders import splits
 from data_builders.ledger import FAILURES_FILE, Ledger
 from fingerprint.data import records
 from fingerprint.errors import ArrayRefused, DatasetError
-from fingerprint.landmarks import arrays, topology
+from fingerprint.landmarks import arrays, names, topology
 from fingerprint.landmarks.arrays import LoadedTrack
+from fingerprint.landmarks.names import VideoName
 
 _SHARD_BYTES = 64 << 20
 _SHARD_RECORDS = 1024
+_OF_THIS_MACHINE = {"source", "tracks", "landmark_model", "processes"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Options:
 
     Attributes:
         source: folder with the files as published.
+        tracks: folder of the tracks of the videos; those that are missing are extracted into it.
+        landmark_model: file of MediaPipe's face landmarker.
+        processes: how many extract at a time; None: one a core.
+        resample_fps: bring every track to this rate; None: the video's own.
         landmark_set: which points they hold; None: the only known set with that many points.
         corpus, generator, fps, image_size: written to every record that does not say otherwise itself.
         splits_csv: file with the columns identity,split.
@@ -53,6 +59,10 @@ class Options:
     """
 
     source: pathlib.Path | None = None
+    tracks: pathlib.Path | None = None
+    landmark_model: pathlib.Path | None = None
+    processes: int | None = None
+    resample_fps: float | None = None
     landmark_set: str | None = None
     corpus: str | None = None
     generator: str | None = None
@@ -76,6 +86,7 @@ class Window:
         load: reads the window's frames; may raise ArrayRefused.
         file: where it comes from, relative to the source; for messages.
         num_bytes: size of the file; for sizing shards.
+        start_frame: its first frame in the file.
         fps, image_size: None: as the file says.
     """
 
@@ -99,6 +110,13 @@ class Window:
     def key(self) -> str:
         """The record's key."""
         return f"{self.video_id}#{self.window_index}"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PlacedTrack(LoadedTrack):
+    """A track that knows where in its video it begins, which a `Window` planned before loading does not."""
+
+    start_frame: int = 0
 
 
 class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -127,7 +145,6 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             DatasetError: an option that this builder does not take, or another file format.
         """
         self.options = options or Options()
-        self._check_options()
         if file_format not in (None, "array_record", tfds.core.FileFormat.ARRAY_RECORD):
             raise DatasetError(f"file format {file_format}; records are written as array_record")
         self.ledger = Ledger()
@@ -135,6 +152,17 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         super().__init__(file_format="array_record", **kwargs)
         # TFDS rebuilds a pickled builder from these.
         self._original_state = {**self._original_state, "options": self.options}
+        self._check_options()
+
+    @classmethod
+    def options_of(cls, config: tfds.core.BuilderConfig | None) -> frozenset[str]:
+        """Names of the `Options` that a config takes."""
+        del config
+        return cls.OPTIONS
+
+    def settled(self) -> Options:
+        """The options with every default filled in that depends on the place where the data set is built."""
+        return self.options
 
     @property
     @abc.abstractmethod
@@ -165,6 +193,17 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(features=records.features(self.landmark_set))
+
+    def _split_of(self, name: VideoName, split_of: Mapping[str, str], file) -> str | None:
+        """The split of a video; None (and a row in the ledger) for a bad recording and between two splits."""
+        if (bad := names.known_bad(name.clip_id)) is not None:
+            self.ledger.exclude(file, "known_bad", bad)
+            return None
+        split = splits.of_video(split_of, name.driver, name.target)
+        if split is None:
+            between = f"driver in {split_of[name.driver]}, target in {split_of[name.target]}"
+            self.ledger.exclude(file, "cross_split", between)
+        return split
 
     def _loader(self, path: pathlib.Path, root: pathlib.Path) -> Callable[[], LoadedTrack]:
         return functools.partial(
@@ -236,7 +275,7 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         return {
             "schema": records.SCHEMA,
             "landmark_set": self.landmark_set,
-            "options": describe(self.options, self.OPTIONS),
+            "options": describe(self),
             "records": dict(self._written),
             "refused": self.ledger.reasons("refused"),
             "excluded": self.ledger.reasons("excluded"),
@@ -249,10 +288,11 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         given = {
             f.name for f in dataclasses.fields(Options) if getattr(self.options, f.name) != getattr(default, f.name)
         }
-        if refused := given - self.OPTIONS - always:
+        takes = self.options_of(self.builder_config) | always
+        if refused := given - takes:
             raise DatasetError(
-                f"{self.name} takes no option {', '.join(sorted(refused))}; "
-                f"it takes {', '.join(sorted(self.OPTIONS | always))}"
+                f"{self.info.full_name} takes no option {', '.join(sorted(refused))}; "
+                f"it takes {', '.join(sorted(takes))}"
             )
         if not 0 <= self.options.failure_budget <= 1:
             raise DatasetError(f"failure budget {self.options.failure_budget}; wanted a share from 0 to 1")
@@ -308,17 +348,22 @@ def as_record(window: Window, track: LoadedTrack, landmark_set: str) -> dict[str
         "image_size": np.asarray(track.image_size if window.image_size is None else window.image_size, np.int32),
         "fps": np.float32(track.fps if window.fps is None else window.fps),
         "window_index": window.window_index,
-        "start_frame": window.start_frame,
+        "start_frame": window.start_frame + (track.start_frame if isinstance(track, PlacedTrack) else 0),
         "landmark_set": landmark_set,
-        **{key: getattr(window, key) for key in records.TEXT_FIELDS if key != "landmark_set"},
+        **texts(window),
     }
 
 
-def describe(options: Options, names: frozenset[str]) -> dict[str, Any]:
-    """The options as they go into `build.json`: files by name and digest, no folders of this machine."""
+def texts(of: Window | VideoName) -> dict[str, str]:
+    """The fields of a record that a file's name says."""
+    return {field: getattr(of, field) for field in records.TEXT_FIELDS if field != "landmark_set"}
+
+
+def describe(builder: RecordBuilder) -> dict[str, Any]:
+    """The options as they go into `build.json`: files by name and digest; not those that change no record."""
     out = {}
-    for name in sorted(names - {"source"}):
-        value = getattr(options, name)
+    for name in sorted(builder.options_of(builder.builder_config) - _OF_THIS_MACHINE):
+        value = getattr(builder.options, name)
         if isinstance(value, pathlib.Path):
             value = (
                 {"name": value.name, "sha256": hashlib.sha256(value.read_bytes()).hexdigest()}

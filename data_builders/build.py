@@ -25,7 +25,16 @@ import time
 
 from fingerprint.errors import FingerprintError, UnknownName
 
-BUILDERS = ("landmark_folder", "avaprintdb", "gagavatar_benchmark", "synthetic_drivers")
+BUILDERS = (
+    "landmark_folder",
+    "identity_folders",
+    "ravdess",
+    "cremad",
+    "nvfair",
+    "avaprintdb",
+    "gagavatar_benchmark",
+    "synthetic_drivers",
+)
 _EPILOG = "Options that a builder does not take are refused; its README.md says which it takes."
 
 
@@ -86,14 +95,14 @@ def build(dataset: str, data_dir: pathlib.Path, options, overwrite: bool = False
         _prepare(builder)
         return folder
     if not overwrite:
-        before, now = read_build_file(folder).get("options"), describe(options, builder.OPTIONS)
+        before, now = read_build_file(folder).get("options"), describe(builder)
         if before != now:
             raise DatasetError(f"{folder} was built with options {before}, now {now}; --overwrite builds it anew")
         print(f"already built: {folder} (--overwrite builds it anew)")
         return folder
     staging = pathlib.Path(tempfile.mkdtemp(prefix=".overwrite-", dir=data_dir))
     try:
-        new = make_builder(dataset, staging, options)
+        new = make_builder(dataset, staging, builder.settled())
         try:
             _prepare(new)
         except DatasetError as error:
@@ -162,6 +171,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("options of builders")
     group.add_argument("--source", type=pathlib.Path, help="folder with the files as published")
+    group.add_argument(
+        "--tracks",
+        type=pathlib.Path,
+        help="folder of the videos' tracks; missing ones are extracted into it (default DATA_DIR/tracks/NAME)",
+    )
+    group.add_argument("--landmark_model", type=pathlib.Path, help="file face_landmarker.task, to extract tracks with")
+    group.add_argument("--processes", type=int, help="how many extract at a time (default: one a core)")
+    group.add_argument("--resample_fps", type=float, help="bring every track to this rate (default: the video's own)")
     group.add_argument("--landmark_set", help="which points the files hold (default: inferred)")
     group.add_argument("--corpus", help="corpus written to every record")
     group.add_argument("--generator", help="generator written to every record (ORIG: real videos)")
@@ -202,8 +219,12 @@ def _options(args: argparse.Namespace):
 def _list() -> None:
     for name in BUILDERS:
         cls = builder_class(name)
-        print(f"{name}: {', '.join(config.name for config in cls.BUILDER_CONFIGS)}")
-        print(f"    options: {', '.join('--' + option for option in sorted(cls.OPTIONS))}")
+        configs_by_options: dict[frozenset[str], list[str]] = {}
+        for config in cls.BUILDER_CONFIGS:
+            configs_by_options.setdefault(cls.options_of(config), []).append(config.name)
+        for options, configs in configs_by_options.items():
+            print(f"{name}: {', '.join(configs)}")
+            print(f"    options: {', '.join('--' + option for option in sorted(options))}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,15 +33,26 @@ AVAPRINTDB_VALIDATION = _ids("03,13,23", "Actor_") | _ids(
     "1001,1010,1011,1016,1021,1024,1030,1032,1037,1040,1050,1053,1055,1057,1063,1069,1075,1086", "C"
 )
 
-# NVFAIR, RAVDESS and CREMA-D part. Source: its train_val_test_splits.txt as shown in
+# NVFAIR: 46 people of its own, RAVDESS and CREMA-D. Source: its train_val_test_splits.txt as shown in
 # Mchapariniya/TrustFA-FG2026.
-NVFAIR_TEST = _ids("19,20,21,22,23,24", "Actor_") | _ids(
-    "1001,1003,1010,1026,1038,1041,1049,1056,1059,1061,1066,1068,1070,1078,1079,1085,1088,1090,1091"
+NVFAIR_TEST = (
+    frozenset(f"id{n:03d}" for n in range(1, 11))
+    | _ids("19,20,21,22,23,24", "Actor_")
+    | _ids("1001,1003,1010,1026,1038,1041,1049,1056,1059,1061,1066,1068,1070,1078,1079,1085,1088,1090,1091")
 )
-NVFAIR_VALIDATION = _ids("17,18", "Actor_") | _ids("1004,1017,1028,1033,1058,1060,1063,1083,1084")
-NVFAIR_TRAIN = (frozenset(f"Actor_{n:02d}" for n in range(1, 25)) | frozenset(str(n) for n in range(1001, 1092))) - (
-    NVFAIR_TEST | NVFAIR_VALIDATION
+NVFAIR_VALIDATION = (
+    _ids("029,030,031,032", "id") | _ids("17,18", "Actor_") | _ids("1004,1017,1028,1033,1058,1060,1063,1083,1084")
 )
+NVFAIR_TRAIN = (
+    frozenset(f"id{n:03d}" for n in range(1, 47))
+    | frozenset(f"Actor_{n:02d}" for n in range(1, 25))
+    | frozenset(str(n) for n in range(1001, 1092))
+) - (NVFAIR_TEST | NVFAIR_VALIDATION)
+NVFAIR = {
+    **dict.fromkeys(NVFAIR_TRAIN, TRAIN),
+    **dict.fromkeys(NVFAIR_VALIDATION, VALIDATION),
+    **dict.fromkeys(NVFAIR_TEST, TEST),
+}
 
 
 def by_hash(

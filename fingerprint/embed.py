@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Bool, Float, Int, PyTree
 from tqdm import tqdm
 
 from fingerprint import checkpoint, parallel
@@ -119,6 +119,20 @@ class Embedder:
             record, start = np.zeros(0, np.int32), np.zeros(0, np.int32)
         vector, attention, record, start = _from_all_processes(vector, attention, record, start)
         return WindowEmbeddings(vector, attention, record, start, time.perf_counter() - began)
+
+    def embed(
+        self,
+        params: PyTree,
+        windows: Float[np.ndarray, "window time vertex 3"],
+        frame_mask: Bool[np.ndarray, "window time"],
+    ) -> Float[np.ndarray, "window dim"]:
+        """Unit embeddings of normalised windows at hand, at most `batch_size` of them."""
+        missing = self.batch_size - len(windows)
+        rows = (
+            np.concatenate([windows, np.zeros((missing, *windows.shape[1:]), windows.dtype)]),
+            np.concatenate([frame_mask, np.zeros((missing, *frame_mask.shape[1:]), bool)]),
+        )
+        return np.asarray(self._embed(params, rows).vector)[: len(windows)]
 
     def _dim(self, params) -> int:
         shape = (self.batch_size, self.spec.length, topology.get(self.landmark_set).num_vertices, 3)

@@ -30,6 +30,27 @@ class ArrayRefused(FingerprintError, ValueError):
         super().__init__(f"{where}: {detail} [{reason}]")
 
 
+class VideoRefused(FingerprintError, ValueError):
+    """A video that cannot be used.
+
+    Args:
+        where: the file or device.
+        reason: short machine-readable reason, e.g. `"missing"`, `"not_a_video"`, `"truncated"`.
+        detail: what was found and what was wanted.
+    """
+
+    def __init__(self, where, reason: str, detail: str):
+        self.where, self.reason, self.detail = str(where), reason, detail
+        super().__init__(f"{where}: {detail} [{reason}]")
+
+    def __reduce__(self):
+        return type(self), (self.where, self.reason, self.detail)
+
+
+class ModelFileMissing(FingerprintError):
+    """MediaPipe's model file is nowhere, or not the one that results are made with."""
+
+
 class NameRefused(FingerprintError, ValueError):
     """A file or identity name that matches no known pattern."""
 
@@ -60,3 +81,11 @@ class CheckpointError(FingerprintError):
 
 class WorkdirLocked(FingerprintError):
     """Another run holds the working directory."""
+
+
+class GalleryError(FingerprintError):
+    """A gallery that is damaged, of another model or version, or that knows no such person."""
+
+
+class ClaimRefused(FingerprintError):
+    """A video from which no score can honestly be made: too short, no face, no threshold to decide by."""

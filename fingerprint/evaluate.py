@@ -20,7 +20,7 @@ from fingerprint.errors import ArrayRefused, ConfigError, ProtocolError, RatesEr
 from fingerprint.landmarks import normalize, topology, windows
 from fingerprint.reports import console, findings, report
 from fingerprint.reports.evaluation_report import EvaluationReport
-from fingerprint.validation import VideoTrials, for_other_split, make_trials, operating_points, same_people
+from fingerprint.validation import VideoTrials, for_other_split, make_trials, same_people
 from fingerprint.verification import intervals, score_file
 from fingerprint.verification.calibration import LinearCalibration
 from fingerprint.verification.error_rates import DetCurve
@@ -84,8 +84,8 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
             options = for_other_split(config.evaluate)
             development = VideoTrials(development_source, make_trials(options, seed=config.seed))
             refuse_shared_identities(development, subject)
-            points = operating_points(
-                development.scores(embed_all(development_source, split)), development.trials.mated
+            points = development.operating_points(
+                embed_all(development_source, split), stride=released.embedder.spec.stride, seed=config.seed
             )
 
         if parallel.is_main():
@@ -139,9 +139,10 @@ def refuse_shared_identities(development: VideoTrials, subject: VideoTrials) -> 
 
 def measure(config: ConfigDict, table: score_file.ScoreTable, points: dict[str, Any]) -> list[dict[str, Any]]:
     """Error rates of every condition, with operating points from development identities."""
+    line = points.get("calibration")
     return report_rates(
         table,
-        calibration=LinearCalibration(**points["calibration"]) if "calibration" in points else None,
+        calibration=LinearCalibration(line["scale"], line["offset"]) if line else None,
         thresholds={name: point["threshold"] for name, point in points.get("thresholds", {}).items()},
         replicates=config.evaluate.replicates,
         seed=config.seed,

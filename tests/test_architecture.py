@@ -124,8 +124,7 @@ def test_models_know_of_landmarks_only_the_topology(module):
 @by_name([module for module in HOUSE if module.room in ("landmarks", "verification", "reports", "errors")])
 def test_rooms_of_plain_numpy(module):
     assert not module.third_party() & ACCELERATED
-    if module.name not in ("fingerprint.landmarks.extract", "fingerprint.landmarks.video"):
-        assert not module.third_party() & {"mediapipe", "cv2"}
+    assert "cv2" not in module.third_party()
 
 
 @by_name(HOUSE + BUILDERS)
@@ -137,7 +136,9 @@ def test_each_tool_has_one_place(module):
     assert not tools & {"tensorflow_datasets", "grain", "array_record"} or module in BUILDERS or module.room == "data"
     assert not tools & {"matplotlib", "seaborn"} or module.room in ("reports", "generation")
     assert not tools & {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "torch"}
-    assert not tools & {"requests", "urllib", "http", "ftplib"}
+    assert "av" not in tools or module.name == "fingerprint.landmarks.video"
+    network = {"requests", "urllib", "http", "ftplib"}
+    assert not tools & network or (module.name == "fingerprint.landmarks.model_file" and tools & network == {"urllib"})
 
 
 @by_name(HOUSE)

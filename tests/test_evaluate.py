@@ -95,9 +95,25 @@ def test_thresholds_come_from_the_development_split(people, config, model_dir, t
     evaluate.evaluate(config, str(tmp_path / "some"), str(model_dir))
     thresholds = report_of(tmp_path / "some")["thresholds"]
     assert thresholds["fmr=10%"]["validation_fmr"] <= 0.1 and thresholds["eer"]["test_fmr"] is not None
+    assert thresholds["eer"]["identities"] == 4 and thresholds["eer"]["validation_fmr_interval"] is None
     config.evaluate.development_split = "test"
     with pytest.raises(ConfigError, match="identities are in the development and in the test split"):
         evaluate.evaluate(config, str(tmp_path / "same"), str(model_dir))
+
+
+@pytest.mark.parametrize("more", [{}, {"window": None, "mated_quantiles": [0.1, 0.9], "non_mated_quantiles": [0, 0.5]}])
+def test_operating_points_of_the_model_are_applied(people, config, model_dir, tmp_path, more):
+    """Also those of models that were made before calibrations held more than a line."""
+    flat, document, _ = checkpoint.load_model(model_dir)
+    thresholds = {"eer": {"threshold": 0.5, "validation_fmr": 0.1, "validation_fnmr": 0.1}}
+    known = {**document, "thresholds": thresholds, "calibration": {"scale": 2.0, "offset": -1.0, **more}}
+    params = checkpoint.unflatten(flat, embed.open_model(model_dir).params, "the model")
+    evaluate.evaluate(config, str(tmp_path), str(checkpoint.save_model(tmp_path / "model", params, known)))
+    report = report_of(tmp_path)
+    scores = score_file.read(tmp_path / "evaluation" / "scores.csv")
+    accepted = np.mean(scores.scores[~scores.mated] >= 0.5)
+    assert report["thresholds"]["eer"]["test_fmr"] == pytest.approx(accepted)
+    assert report["rates"][0]["rates"]["cllr"]["value"] > 0
 
 
 def test_somebody_the_model_was_trained_on_is_refused(people, config, model_dir, tmp_path):

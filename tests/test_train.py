@@ -92,6 +92,7 @@ def test_every_config_trains_two_steps(name, argument, in_memory, tmp_path):
     assert all(row["anchors"] == 1.0 for row in rows)
     _, document, _ = checkpoint.load_model(released)
     assert document["normalization"] == config.data.normalization and document["thresholds"]
+    assert document["training"]["fps"] == [25.0, 25.0, 25.0] and len(document["calibration"]["mated_quantiles"]) == 41
     assert {f"train-P{i:02d}" for i in range(5)} <= {person for _, person in document["identities"]}
 
 

@@ -1,8 +1,9 @@
-"""AVAPrintDB's landmark folder: `landmarks/{DEV,TEST}/<GEN>/<target>--<driver>--<uuid>--<GEN>.npy`."""
+"""AVAPrintDB: `<target>--<driver>--<uuid>--<GEN>`, as its landmark files or as its videos."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import pathlib
 import re
@@ -12,11 +13,13 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from data_builders import splits
-from data_builders.base import RecordBuilder, Window
+from data_builders.base import Window, texts
+from data_builders.videos import Video, VideoBuilder, VideoConfig, landmark_sets
 from fingerprint.errors import DatasetError, NameRefused
 from fingerprint.landmarks import names
 from fingerprint.landmarks.names import VideoName
 
+_PUBLISHED = "avaprintdb109"
 _PARTS = {"DEV": (splits.TRAIN, splits.VALIDATION), "TEST": (splits.TEST,)}
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TABLES = (
@@ -29,53 +32,73 @@ _TABLES = (
 
 
 class AvaprintdbConfig(tfds.core.BuilderConfig):
-    """Which part of the database: source corpora and generators."""
+    """Which part of the published landmarks: source corpora and generators."""
+
+    landmark_set = _PUBLISHED
 
     def __init__(self, name: str, corpora: Sequence[str], generators: Sequence[str]):
         super().__init__(name=name, description=f"{' and '.join(corpora)}, rendered by {', '.join(generators)}")
         self.corpora, self.generators = frozenset(corpora), frozenset(generators)
 
 
+class AvaprintdbVideos(VideoConfig):
+    """The same of the videos, as any landmark set; without a name for it, that of the published landmarks."""
+
+    def __init__(self, part: str, corpora: Sequence[str], generators: Sequence[str], landmark_set: str):
+        name = f"{part}_videos" + (f"_{landmark_set}" if landmark_set != _PUBLISHED else "")
+        super().__init__(name, f"videos: {' and '.join(corpora)}, rendered by {', '.join(generators)}", landmark_set)
+        self.corpora, self.generators = frozenset(corpora), frozenset(generators)
+
+
 _CORPORA, _GENERATORS = ("cremad", "ravdess"), ("GAGA", "LIVE", "HUNY")
+_CHOICES = [*((f"{c}_{g.lower()}", (c,), (g,)) for c in _CORPORA for g in _GENERATORS), ("all", _CORPORA, _GENERATORS)]
 
 
-class Builder(RecordBuilder):
+class Builder(VideoBuilder):
     """Builds AVAPrintDB with its own DEV and TEST identities; see README.md."""
 
     BUILDER_CONFIGS: ClassVar = [
-        *(AvaprintdbConfig(f"{c}_{g.lower()}", (c,), (g,)) for c in _CORPORA for g in _GENERATORS),
-        AvaprintdbConfig("all", _CORPORA, _GENERATORS),
+        *(AvaprintdbConfig(*choice) for choice in _CHOICES),
+        *(AvaprintdbVideos(*choice, s) for choice in _CHOICES for s in landmark_sets()),
     ]
     OPTIONS = frozenset({"source", "metadata_csv", "fps", "image_size", "whole_dev"})
+    VIDEO_OPTIONS = frozenset({"metadata_csv", "whole_dev"})
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Unpack the landmarks and the metadata of doi.org/10.5281/zenodo.20548978 there: "
-        "landmarks/DEV, landmarks/TEST, metadata/."
+        "Unpack the landmarks (landmarks/DEV, landmarks/TEST) or the videos, and metadata/, of "
+        "doi.org/10.5281/zenodo.20548978 there."
     )
-    landmark_set = "avaprintdb109"
 
-    def _plan(self, source: pathlib.Path) -> Sequence[Window]:
-        clips = self._clips(source)
-        plan = []
-        for part, path in _files(source):
-            file = str(path.relative_to(source))
+    def _plan(self, source: pathlib.Path | None) -> Sequence[Window]:
+        clips = self._clips(source or self.tracks)
+        videos = []
+        for part, file in self._parted(source):
+            folders, file_name = pathlib.PurePosixPath(file).parts[:-1], pathlib.PurePosixPath(file).name
             try:
-                name = names.parse_avaprintdb(path.name)
+                name = names.parse_avaprintdb(file_name)
             except NameRefused as refusal:
                 self.ledger.refuse(file, "name", refusal)
                 continue
             if name.corpus not in self.builder_config.corpora or name.generator not in self.builder_config.generators:
                 continue
-            if path.parent.name not in (name.generator, part):
-                self.ledger.refuse(file, "name", f"generator {name.generator}, in folder {path.parent.name}")
+            if others := set(folders) & set(_GENERATORS) - {name.generator}:
+                self.ledger.refuse(file, "name", f"generator {name.generator}, in folder {', '.join(others)}")
                 continue
             split = self._split(part, name, file)
             if split is not None:
-                plan.append(self._window(name, clips.get(name.clip_id), split, path, source))
-        if not plan and not self.ledger.rows:
-            raise DatasetError(f"{source}: no file of {self.builder_config.description} under DEV or TEST")
-        return plan
+                videos.append(Video(_with_clip(name, clips.get(name.clip_id), file), split, file))
+        if not videos and not self.ledger.rows:
+            raise DatasetError(f"{source or self.tracks}: no file of {self.builder_config.description}")
+        return self._windows(videos, source) if self.from_videos else [self._window(v, source) for v in videos]
 
-    def _split(self, part: str, name: VideoName, file: str) -> str | None:
+    def _parted(self, source: pathlib.Path | None) -> Iterator[tuple[str | None, str]]:
+        """(official part, file relative to the source); None where no folder of a video says which part."""
+        if not self.from_videos:
+            yield from ((part, path.relative_to(source).as_posix()) for part, path in _files(source))
+            return
+        for file in self._files(source):
+            yield next((part for part in _PARTS if part in pathlib.PurePosixPath(file).parts), None), file
+
+    def _split(self, part: str | None, name: VideoName, file: str) -> str | None:
         """The split of a video; None (and a row in the ledger) if it has none."""
         found = set()
         for identity in (name.driver, name.target):
@@ -87,7 +110,7 @@ class Builder(RecordBuilder):
             else:
                 held_out = identity in splits.AVAPRINTDB_VALIDATION and not self.options.whole_dev
                 found.add(splits.VALIDATION if held_out else splits.TRAIN)
-        if not found <= set(_PARTS[part]):
+        if part is not None and not found <= set(_PARTS[part]):
             raise DatasetError(
                 f"{file} lies under {part}, but driver {name.driver} and target {name.target} are "
                 f"officially in {' and '.join(sorted(found))}; DEV holds train and validation, TEST test"
@@ -99,23 +122,13 @@ class Builder(RecordBuilder):
             return None
         return found.pop()
 
-    def _window(self, name: VideoName, clip: VideoName | None, split: str, path: pathlib.Path, source) -> Window:
-        if clip is not None and clip.driver != name.driver.removeprefix("C"):
-            raise DatasetError(
-                f"{path.relative_to(source)}: driver {name.driver}, but {name.clip_id} stands for "
-                f"{clip.clip_id} of {clip.driver}"
-            )
+    def _window(self, video: Video, source: pathlib.Path) -> Window:
+        path = source / video.file
         return Window(
-            split=split,
-            video_id=name.video_id,
-            driver=name.driver,
-            target=name.target,
-            generator=name.generator,
-            corpus=name.corpus,
-            clip_id=clip.clip_id if clip else name.clip_id,
-            sentence=clip.sentence if clip else "",
+            split=video.split,
+            **texts(video.name),
             load=self._loader(path, source),
-            file=str(path.relative_to(source)),
+            file=video.file,
             num_bytes=path.stat().st_size if path.exists() else 0,
             fps=self.options.fps,
             image_size=self.options.image_size,
@@ -142,6 +155,17 @@ class Builder(RecordBuilder):
             else f"no source recordings found ({', '.join(_TABLES)}): clip_id is the UUID, sentence is empty"
         )
         return clips
+
+
+def _with_clip(name: VideoName, clip: VideoName | None, file: str) -> VideoName:
+    """The name with its source recording, where the tables say which one it is."""
+    if clip is None:
+        return name
+    if clip.driver != name.driver.removeprefix("C"):
+        raise DatasetError(
+            f"{file}: driver {name.driver}, but {name.clip_id} stands for {clip.clip_id} of {clip.driver}"
+        )
+    return dataclasses.replace(name, clip_id=clip.clip_id, sentence=clip.sentence)
 
 
 def _files(source: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
@@ -203,10 +227,7 @@ def _pairs(table: pathlib.Path) -> Iterator[tuple[str, VideoName]]:
 
 
 def _recording(value: str) -> VideoName | None:
-    name = pathlib.PurePosixPath(value).name
-    for parser in (names.parse_ravdess, names.parse_cremad):
-        try:
-            return parser(name)
-        except NameRefused:
-            continue
-    return None
+    try:
+        return names.parse_recording(pathlib.PurePosixPath(value).name)
+    except NameRefused:
+        return None

@@ -43,13 +43,14 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """A main number: what, value, interval, what is behind it, and whether it is greyed."""
+    """A main number: what, value, interval, what is behind it, whether it is greyed, and "yes", "no" or "" as mark."""
 
     label: str
     value: str
     interval: str
     behind: str
     muted: bool
+    mark: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,11 +19,11 @@ from fingerprint.reports.blocks import Drawing
 if TYPE_CHECKING:
     from fingerprint.reports.evaluation_report import EvaluationReport
 
-_INK, _FAINT = "#222222", "#9a9a9a"
+INK, FAINT = "#222222", "#9a9a9a"
 # Okabe and Ito, Color Universal Design, 2008
-_BLUE, _VERMILION, _GREEN = "#0072b2", "#d55e00", "#009e73"
+BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
 _ORANGE, _SKY, _PURPLE = "#e69f00", "#56b4e9", "#cc79a7"
-_COLOURS = (_BLUE, _VERMILION, _GREEN, _ORANGE, _SKY, _PURPLE, _INK)
+_COLOURS = (BLUE, VERMILION, GREEN, _ORANGE, _SKY, _PURPLE, INK)
 _MARKERS = ("o", "^", "s")
 _SIZE = (4.6, 4.0)  # inches; shown at about this width on a phone
 _DPI = 170
@@ -53,8 +53,8 @@ def _roc(report, sides) -> Drawing:
     title = "ROC curve"
     if not sides:
         return Drawing("roc", title, missing="no curve, one class has no trial with a score")
-    figure, axes = _panel("False match rate (%)", "Mated trials accepted (%)")
-    axes.plot([0, 100], [0, 100], color=_FAINT, linewidth=1, linestyle=":", label="guessing")
+    figure, axes = panel("False match rate (%)", "Mated trials accepted (%)")
+    axes.plot([0, 100], [0, 100], color=FAINT, linewidth=1, linestyle=":", label="guessing")
     for text, name, colour, style, roc in sides:
         axes.plot(100 * roc.fmr, 100 * roc.tmr, color=colour, linestyle=style, linewidth=1.8, label=text)
         _mark_eer(axes, findings.rate(findings.condition(report.rates, name), "eer"), colour)
@@ -63,7 +63,7 @@ def _roc(report, sides) -> Drawing:
     numbers = _numbers_text(report, ("auc", "eer"))
     caption = "Dots are the equal error rates, bars their 95 % intervals from the identity bootstrap." + numbers
     alt = "ROC curve: share of mated trials accepted against false match rate." + numbers
-    return Drawing("roc", title, caption, alt, _png(figure))
+    return Drawing("roc", title, caption, alt, as_png(figure))
 
 
 def _mark_eer(axes, eer, colour) -> None:
@@ -86,9 +86,9 @@ def _det(report, sides) -> Drawing:
     title = "DET curve"
     if not sides:
         return Drawing("det", title, missing="no curve, one class has no trial with a score")
-    figure, axes = _panel("False match rate (%)", "False non-match rate (%)")
+    figure, axes = panel("False match rate (%)", "False non-match rate (%)")
     ends = curves.probit(np.array([0.0005, 0.97]))
-    axes.plot(ends, ends, color=_FAINT, linewidth=1, linestyle=":", label="equal error rates")
+    axes.plot(ends, ends, color=FAINT, linewidth=1, linestyle=":", label="equal error rates")
     for text, name, colour, style, roc in sides:
         axes.plot(*curves.det_curve(roc), color=colour, linestyle=style, linewidth=1.8, label=text)
         eer = findings.rate(findings.condition(report.rates, name), "eer")["value"]
@@ -109,15 +109,15 @@ def _det(report, sides) -> Drawing:
     numbers = _numbers_text(report, ("eer",))
     caption = "Both errors on probit axes; lower left is better. Dots are the equal error rates." + numbers
     alt = "DET curve: false non-match rate against false match rate on probit axes." + numbers
-    return Drawing("det", title, caption, alt, _png(figure))
+    return Drawing("det", title, caption, alt, as_png(figure))
 
 
 def _sides(report) -> list[tuple[str, str, str, Any, curves.RocCurve]]:
     """Label, condition, colour, line style and curve of all trials and of those on one face."""
     scores, mated = np.asarray(report.scores, np.float64), np.asarray(report.mated, bool)
     same = np.asarray(report.same_target, bool)
-    kinds = [("all trials", "all", _BLUE, "-", slice(None))]
-    kinds += [("same target (hard)", "same_target", _VERMILION, (0, (5, 1.5)), same)]
+    kinds = [("all trials", "all", BLUE, "-", slice(None))]
+    kinds += [("same target (hard)", "same_target", VERMILION, (0, (5, 1.5)), same)]
     found = []
     for text, name, colour, style, chosen in kinds:
         if curves.has_both_classes(scores[chosen], mated[chosen]):
@@ -148,11 +148,11 @@ def _scores(report) -> Drawing:
     low, high = scores[finite].min(), scores[finite].max()
     if low == high:
         low, high = low - 0.5, high + 0.5
-    figure, axes = _panel("Score", f"Trials of the kind (% a bin, {_BINS} bins)")
+    figure, axes = panel("Score", f"Trials of the kind (% a bin, {_BINS} bins)")
     kinds = (
-        ("mated", mated, _BLUE, "-", 0.18),
+        ("mated", mated, BLUE, "-", 0.18),
         ("non-mated", ~mated, _ORANGE, "--", 0.18),
-        ("non-mated, same target", ~mated & np.asarray(report.same_target, bool), _VERMILION, ":", 0.0),
+        ("non-mated, same target", ~mated & np.asarray(report.same_target, bool), VERMILION, ":", 0.0),
     )
     for text, chosen, colour, style, fill in kinds:
         counts, edges = np.histogram(scores[finite & chosen], _BINS, (low, high))
@@ -164,12 +164,12 @@ def _scores(report) -> Drawing:
     marked = [point.get("threshold") for point in report.thresholds.values()]
     marked = [value for value in marked if wording.is_number(value) and low <= value <= high]
     for index, value in enumerate(marked):
-        axes.axvline(value, color=_INK, linewidth=1, alpha=0.6, label=None if index else "thresholds from validation")
+        axes.axvline(value, color=INK, linewidth=1, alpha=0.6, label=None if index else "thresholds from validation")
     axes.set_ylim(bottom=0)
-    _legend_below(axes, columns=2)
+    legend_below(axes, columns=2)
     caption = "Each kind sums to 100 %. Apart is good; where the kinds overlap, no threshold tells them apart."
     alt = "Histograms of the scores of mated, non-mated and same-target non-mated trials."
-    return Drawing("scores", title, caption, alt, _png(figure))
+    return Drawing("scores", title, caption, alt, as_png(figure))
 
 
 def _training(report) -> list[Drawing]:
@@ -179,10 +179,10 @@ def _training(report) -> list[Drawing]:
             Drawing("training_loss", "Training loss", missing="no training log in this run"),
             _validation(report),
         ]
-    figure, axes = _panel("Training step", "Loss")
-    axes.plot(*zip(*loss, strict=True), color=_BLUE, linewidth=1.2, marker="o" if len(loss) < 3 else "")
+    figure, axes = panel("Training step", "Loss")
+    axes.plot(*zip(*loss, strict=True), color=BLUE, linewidth=1.2, marker="o" if len(loss) < 3 else "")
     caption, alt = "Loss of the training batches.", "Training loss by step."
-    return [Drawing("training_loss", "Training loss", caption, alt, _png(figure)), _validation(report)]
+    return [Drawing("training_loss", "Training loss", caption, alt, as_png(figure)), _validation(report)]
 
 
 def _validation(report) -> Drawing:
@@ -190,19 +190,19 @@ def _validation(report) -> Drawing:
     series = {name: _series(report.training, f"validation/{name}") for name in ("auc", "eer")}
     if not any(series.values()):
         return Drawing("training_validation", title, missing="no validation log in this run")
-    figure, axes = _panel("Training step", "AUC and EER on validation identities (0 to 1)")
-    for (name, points), colour, style in zip(series.items(), (_BLUE, _VERMILION), ("-", "--"), strict=True):
+    figure, axes = panel("Training step", "AUC and EER on validation identities (0 to 1)")
+    for (name, points), colour, style in zip(series.items(), (BLUE, VERMILION), ("-", "--"), strict=True):
         if points:
             line = {"color": colour, "linestyle": style, "marker": "o", "markersize": 4}
             axes.plot(*zip(*points, strict=True), **line, label=wording.label(name))
     chosen = report.model.get("trained_step")
     if wording.is_number(chosen):
-        axes.axvline(chosen, color=_INK, linewidth=1, linestyle=":", label="step of this model")
+        axes.axvline(chosen, color=INK, linewidth=1, linestyle=":", label="step of this model")
     axes.set_ylim(-0.02, 1.02)
-    _legend_below(axes, columns=3)
+    legend_below(axes, columns=3)
     caption = "AUC 0.5 and EER 0.5 are guessing; up is better for AUC, down for EER."
     alt = "AUC and EER on validation identities by training step."
-    return Drawing("training_validation", title, caption, alt, _png(figure))
+    return Drawing("training_validation", title, caption, alt, as_png(figure))
 
 
 def _series(rows, key) -> list[tuple[float, float]]:
@@ -240,12 +240,12 @@ def _maps(points, rows, panels, titles) -> list[Drawing]:
     found = []
     for what, names in panels:
         chosen = [str(names[row]) for row in rows]
-        figure, axes = _panel("t-SNE 1 (no unit)", "t-SNE 2 (no unit)")
+        figure, axes = panel("t-SNE 1 (no unit)", "t-SNE 2 (no unit)")
         hidden = _scatter(axes, places, chosen)
         caption = f"One dot a video; {_WANTED[what]}.{note} Near is alike; long distances mean little."
         caption += f" Grey: {what}s beyond the {_NAMED} most frequent." if hidden else ""
         alt = f"Map of the embeddings, coloured by {what}."
-        found.append(Drawing(f"embedding_{what}", titles[what], caption, alt, _png(figure)))
+        found.append(Drawing(f"embedding_{what}", titles[what], caption, alt, as_png(figure)))
     return found
 
 
@@ -257,11 +257,13 @@ def _scatter(axes, places, names) -> bool:
     for index, name in enumerate(shown):
         colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index // len(_COLOURS)]
         at = places[names == name]
-        axes.scatter(*at.T, s=20, color=colour, marker=marker, linewidths=0.4, edgecolors="white", label=_plain(name))
+        axes.scatter(
+            *at.T, s=20, color=colour, marker=marker, linewidths=0.4, edgecolors="white", label=plain_label(name)
+        )
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_aspect("equal", "datalim")
-    _legend_below(axes, columns=4)
+    legend_below(axes, columns=4)
     return bool(rest.any())
 
 
@@ -281,13 +283,13 @@ def _attention_example(index: int, example) -> Drawing:
     if not np.ptp(weights[valid]) > 1e-6 * np.abs(weights[valid]).max():
         return Drawing(name, title, missing="all frames have the same weight")
     most = np.argsort(np.where(valid, -weights, np.inf), kind="stable")[: min(3, int(valid.sum()))]
-    figure = _figure((4.6, 3.9))
+    figure = new_figure((4.6, 3.9))
     grid = figure.add_gridspec(2, 3, height_ratios=(1, 1.15))
-    axes = _style(figure.add_subplot(grid[0, :]), "Frame", "Attention weight (share)")
-    axes.plot(np.arange(len(weights)), np.where(valid, weights, np.nan), color=_INK, linewidth=1.2)
+    axes = style_axes(figure.add_subplot(grid[0, :]), "Frame", "Attention weight (share)")
+    axes.plot(np.arange(len(weights)), np.where(valid, weights, np.nan), color=INK, linewidth=1.2)
     axes.set(xlim=(-1, len(weights)), ylim=(0, 1.25 * weights[valid].max()))
     _shade(axes, ~mask)
-    for rank, (frame, colour) in enumerate(zip(most, (_VERMILION, _BLUE, _GREEN), strict=False)):
+    for rank, (frame, colour) in enumerate(zip(most, (VERMILION, BLUE, GREEN), strict=False)):
         axes.plot([frame], [weights[frame]], _MARKERS[rank], color=colour, markersize=7, markeredgecolor="white")
         _face(figure.add_subplot(grid[1, rank]), example, frame, most, colour, rank)
     caption = "The three frames with the most weight, drawn as the landmark graph; grey: frames without a face."
@@ -296,7 +298,7 @@ def _attention_example(index: int, example) -> Drawing:
         title,
         caption,
         f"{title}, with the most attended frames drawn as the landmark graph.",
-        _png(figure),
+        as_png(figure),
     )
 
 
@@ -312,7 +314,7 @@ def _face(axes, example, frame, frames, colour, rank) -> None:
     landmarks = np.asarray(example.get("landmarks", ()), np.float64)
     edges = np.asarray(example.get("edges", ()), np.int64).reshape(-1, 2)
     if landmarks.ndim != 3 or len(landmarks) <= frame or edges.max(initial=-1) >= landmarks.shape[1]:
-        axes.text(0.5, 0.5, "no landmarks", ha="center", fontsize=8.5, color=_INK, transform=axes.transAxes)
+        axes.text(0.5, 0.5, "no landmarks", ha="center", fontsize=8.5, color=INK, transform=axes.transAxes)
         return
     face = landmarks[frame, :, :2]
     axes.add_collection(LineCollection(face[edges], colors=colour, linewidths=0.5, alpha=0.7))
@@ -322,31 +324,35 @@ def _face(axes, example, frame, frames, colour, rank) -> None:
     axes.set(xlim=(low[0] - margin, high[0] + margin), ylim=(high[1] + margin, low[1] - margin), aspect="equal")
 
 
-def _panel(x_label: str, y_label: str) -> tuple[Figure, Any]:
-    figure = _figure(_SIZE)
-    return figure, _style(figure.add_subplot(), x_label, y_label)
+def panel(x_label: str, y_label: str) -> tuple[Figure, Any]:
+    """A figure of the report's usual size with one pair of axes."""
+    figure = new_figure(_SIZE)
+    return figure, style_axes(figure.add_subplot(), x_label, y_label)
 
 
-def _figure(size) -> Figure:
+def new_figure(size) -> Figure:
+    """An empty figure; size in inches, as it is shown on a phone."""
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _style(axes, x_label: str, y_label: str):
-    axes.set_xlabel(x_label, fontsize=9.5, color=_INK)
-    axes.set_ylabel(y_label, fontsize=9.5, color=_INK)
-    axes.tick_params(labelsize=9, colors=_INK, length=3)
+def style_axes(axes, x_label: str, y_label: str):
+    """The house's look of axes; returns them."""
+    axes.set_xlabel(x_label, fontsize=9.5, color=INK)
+    axes.set_ylabel(y_label, fontsize=9.5, color=INK)
+    axes.tick_params(labelsize=9, colors=INK, length=3)
     axes.grid(color="#e2e2e2", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(_FAINT)
+        axes.spines[side].set_color(FAINT)
     return axes
 
 
-def _legend_below(axes, columns: int) -> None:
+def legend_below(axes, columns: int) -> None:
+    """All that has a label, in so many columns under the figure."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         place = {
@@ -359,14 +365,15 @@ def _legend_below(axes, columns: int) -> None:
         axes.figure.legend(handles, labels, ncols=columns, **place)
 
 
-def _plain(text: str, most: int = 14) -> str:
+def plain_label(text: str, most: int = 14) -> str:
     """A short label that matplotlib takes literally: no mathematics, not hidden by a leading underscore."""
     text = "".join(character if character.isprintable() else "?" for character in text)
     text = text if len(text) <= most else text[: most - 1] + "…"
     return (" " if text.startswith("_") or not text else "") + text.replace("$", r"\$")
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """The figure as a PNG file without any date or program in it."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # an identity in a script the font lacks

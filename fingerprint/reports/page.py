@@ -76,10 +76,10 @@ def _bullets(block: Bullets) -> str:
 
 def _number(item) -> str:
     return (
-        f'<div class="number{" weak" if item.muted else ""}">'
+        f'<div class="{" ".join(["number", *["weak"] * item.muted, *[item.mark] * bool(item.mark)])}">'
         f'<span class="label">{_escape(item.label)}</span> '
         f'<span class="value">{_escape(item.value)}{" †" if item.muted else ""}</span> '
-        f'<span class="interval">{_escape(item.interval) or "no interval"}</span> '
+        f'<span class="interval">{_prose(item.interval) or "no interval"}</span> '
         f'<span class="behind">{_escape(item.behind)}</span></div>\n'
     )
 

@@ -41,13 +41,13 @@ def write(report: EvaluationReport, directory: str | os.PathLike) -> dict[str, P
     for drawing in drawings:
         target = directory / "figures" / f"{drawing.name}.png"
         if drawing.png is not None:
-            written[drawing.name] = _replace(target, drawing.png)
+            written[drawing.name] = replace_file(target, drawing.png)
     for old in (directory / "figures").glob("*.png"):
         if figures.is_figure_name(old.stem) and old.stem not in written:
             old.unlink()
-    written["json"] = _replace(directory / "report.json", strict_json.dumps(as_dict(report), indent=2))
-    written["markdown"] = _replace(directory / "report.md", markdown.render(content))
-    written["html"] = _replace(directory / "report.html", page.render(content))
+    written["json"] = replace_file(directory / "report.json", strict_json.dumps(as_dict(report), indent=2))
+    written["markdown"] = replace_file(directory / "report.md", markdown.render(content))
+    written["html"] = replace_file(directory / "report.html", page.render(content))
     return written
 
 
@@ -61,7 +61,8 @@ def as_dict(report: EvaluationReport) -> dict[str, Any]:
     return {"schema": SCHEMA, **small, "attention": examples}
 
 
-def _replace(path: Path, content: bytes | str) -> Path:
+def replace_file(path: Path, content: bytes | str, mode: int = 0o644) -> Path:
+    """Write a file that appears whole or not at all, also where one was."""
     if isinstance(content, str):
         content = content.encode("utf-8", "replace")  # a file name may hold bytes that are no text
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -70,7 +71,7 @@ def _replace(path: Path, content: bytes | str) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -38,6 +38,7 @@ ul.warning li::marker { content: "!  "; color: var(--no); font-weight: 700; }
 a { color: var(--accent); }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; margin-top: 1.2rem; font-size: .92rem; }
 .muted { color: var(--soft); font-size: .92rem; }
+p + .numbers { margin-top: .9rem; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); gap: .7rem; }
 .number {
   display: flex; flex-direction: column; padding: .7rem .85rem; border: 1px solid var(--line);
@@ -51,10 +52,14 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; margin-top: 1.2rem; font
   font-size: 1.55rem; line-height: 1.2; font-weight: 650; white-space: nowrap;
   font-variant-numeric: tabular-nums;
 }
-.number .interval { white-space: nowrap; font-variant-numeric: tabular-nums; }
+.number .interval { font-variant-numeric: tabular-nums; }
 .number .behind { font-size: .85rem; color: var(--soft); }
 .weak, .weak .value { color: var(--soft); font-weight: 400; }
 .number.weak { border-style: dashed; background: none; }
+.number.yes { border-left: .3rem solid var(--yes); }
+.number.no { border-left: .3rem solid var(--no); }
+.number.yes .value { color: var(--yes); }
+.number.no .value { color: var(--no); }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table {
   border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabular-nums;
@@ -83,6 +88,11 @@ figure img {
 }
 figcaption { margin-top: .5rem; font-size: .92rem; color: var(--soft); }
 figcaption b { color: var(--ink); }
+@media (min-width: 58rem) {
+  .figures > figure:only-child {
+    display: grid; grid-template-columns: 34rem 1fr; gap: 1.4rem; max-width: none; grid-column: 1 / -1;
+  }
+}
 details { margin: .8rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 pre {

@@ -36,6 +36,9 @@ def test_list(capsys):
         "originals_ravdess",
         "dynamics_only_quickstart",
         "--drop_first_frame",
+        "nvfair: avaprintdb109, mediapipe478, originals_avaprintdb109",
+        "avaprintdb: cremad_gaga_videos, cremad_gaga_videos_mediapipe478",
+        "options: --landmark_model, --processes, --resample_fps, --source, --splits_csv, --tracks",
     ):
         assert text in out
 

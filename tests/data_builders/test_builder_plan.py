@@ -79,7 +79,7 @@ def test_splits_by_hash():
 
 
 def test_official_lists():
-    """Sizes as published: 61 + 24 CREMA-D, 16 + 8 RAVDESS; NVFAIR 79, 11, 25 of these two corpora."""
+    """Sizes as published: 61 + 24 CREMA-D, 16 + 8 RAVDESS; NVFAIR 111, 15, 35."""
     cremad = [i for i in splits.AVAPRINTDB_DEV if i.startswith("C")]
     assert (len(cremad), len(splits.AVAPRINTDB_DEV) - len(cremad), len(splits.AVAPRINTDB_TEST)) == (
         61,
@@ -88,7 +88,14 @@ def test_official_lists():
     )
     assert splits.AVAPRINTDB_VALIDATION < splits.AVAPRINTDB_DEV and len(splits.AVAPRINTDB_VALIDATION) == 21
     assert "Actor_19" in splits.AVAPRINTDB_TEST and not splits.AVAPRINTDB_DEV & splits.AVAPRINTDB_TEST
-    assert (len(splits.NVFAIR_TRAIN), len(splits.NVFAIR_VALIDATION), len(splits.NVFAIR_TEST)) == (79, 11, 25)
+    assert (len(splits.NVFAIR_TRAIN), len(splits.NVFAIR_VALIDATION), len(splits.NVFAIR_TEST)) == (111, 15, 35)
+    assert collections.Counter(splits.NVFAIR.values()) == {"train": 111, "validation": 15, "test": 35}
+    train = {"id011", "id028", "id033", "id046", "Actor_01", "Actor_16", "1002", "1089"}
+    validation = {"id029", "id032", "Actor_17", "Actor_18", "1004", "1084"}
+    test = {"id001", "id010", "Actor_19", "Actor_24", "1001", "1091"}
+    for people, split in ((train, "train"), (validation, "validation"), (test, "test")):
+        assert {splits.NVFAIR[person] for person in people} == {split}
+    assert sum(person.startswith("1") for person in splits.NVFAIR_TRAIN) == 63
 
 
 def test_splits_csv(tmp_path):

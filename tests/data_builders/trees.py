@@ -12,6 +12,8 @@ import zlib
 import numpy as np
 
 from fingerprint.landmarks import topology
+from fingerprint.landmarks import track as tracks
+from fingerprint.landmarks import video as videos
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 UUIDS = {
@@ -88,6 +90,52 @@ def gagavatar(root: pathlib.Path, rows=GAGAVATAR, swapped=frozenset(), frames: i
         for window in range(windows):
             save(folder / f"w{window}.npy", frames=frames)
     return root
+
+
+def face_track(name: str, frames: int, start_frame: int = 0, fps: float = 25.0) -> tracks.LandmarkTrack:
+    """One face in a picture of 640 x 480: mean face plus noise that follows from `name`; its second frame is lost."""
+    points = track(name, frames, "mediapipe478", np.float32) * np.float32(0.05) + np.float32(0.5)
+    mask = np.arange(frames) != 1
+    points[~mask] = 0
+    return tracks.LandmarkTrack(
+        landmarks=points,
+        frame_mask=mask,
+        timestamps=np.round(np.arange(start_frame, start_frame + frames) * 1e6 / fps).astype(np.int64),
+        blendshapes=np.zeros((frames, tracks.NUM_BLENDSHAPES), np.float32),
+        pose=np.where(mask[:, None, None], np.eye(4, dtype=np.float32), np.float32(0)),
+        several=np.zeros(frames, bool),
+        image_size=(640, 480),
+        fps=fps,
+        start_frame=start_frame,
+        provenance=_PROVENANCE,
+    )
+
+
+_PROVENANCE = {"extractor": "made up", "mode": "video"}
+
+
+def video_tracks(root: pathlib.Path, file: str, lengths=(6,), fps: float = 25.0) -> pathlib.Path:
+    """The track file of a made-up video in a folder of tracks: one face after another, of so many frames each."""
+    starts = np.cumsum([0, *lengths])
+    parts = tuple(face_track(f"{file}{i}", n, int(starts[i]), fps) for i, n in enumerate(lengths))
+    path = tracks.track_path(root, file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if parts:
+        tracks.write(path, tracks.VideoTracks(parts, int(starts[-1]), _PROVENANCE))
+    else:
+        with tracks.writer(path) as out:
+            for frame in range(6):
+                out.append(None, None, None, frame * 40_000, False)
+            out.finish([], (640, 480), fps, _PROVENANCE)
+    return path
+
+
+def cut(clip: pathlib.Path, out: pathlib.Path, frames: int = 12) -> pathlib.Path:
+    """The first frames of a clip as a video of their own."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pictures = (frame.rgb for frame, _ in zip(videos.frames(clip), range(frames), strict=False))
+    videos.write_video(out, pictures, videos.open_video(clip).fps)
+    return out
 
 
 def dummy_data(builder: str) -> pathlib.Path:

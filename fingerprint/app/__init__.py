@@ -1,0 +1,1 @@
+"""The application: extract, enrol, verify, identify, calibrate, from the command line."""

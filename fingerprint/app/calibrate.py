@@ -1,0 +1,137 @@
+"""Thresholds and calibration from videos of one's own, mated and non-mated."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fingerprint.app.decision import CALIBRATION_FORMAT
+from fingerprint.app.evidence import Evidence
+from fingerprint.app.gallery import binding
+from fingerprint.embed import ReleasedModel
+from fingerprint.errors import ClaimRefused, FingerprintError
+from fingerprint.landmarks import track
+from fingerprint.landmarks.names import VIDEO_SUFFIXES, check_identity
+from fingerprint.validation import operating_points
+from fingerprint.verification import protocols, scoring
+
+_COLUMNS = ("file", "driver", "target")
+_GENERATOR = "avatar"
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """A video and who is in it: `driver` moves, `target` is shown."""
+
+    path: pathlib.Path
+    driver: str
+    target: str
+
+
+def find(where: pathlib.Path) -> list[Labelled]:
+    """Labelled videos: a folder `<driver>/<video>`, or a CSV with the columns file, driver and perhaps target.
+
+    Files in a CSV are relative to it.
+
+    Raises:
+        ClaimRefused: nothing there, or not of that form.
+    """
+    if where.is_dir():
+        found = [
+            Labelled(path, _identity(folder.name), folder.name)
+            for folder in sorted(where.iterdir())
+            if folder.is_dir() and not folder.name.startswith(".")
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in VIDEO_SUFFIXES or path.name.endswith(track.SUFFIX)
+        ]
+        for item in found:
+            if not item.path.resolve().is_relative_to(where.resolve()):
+                raise ClaimRefused(f"{item.path} leads to {item.path.resolve()}; wanted a file below {where}")
+    elif where.suffix.lower() == ".csv":
+        found = _from_csv(where)
+    else:
+        raise ClaimRefused(f"{where}: wanted a folder <person>/<video> or a CSV file with the columns file,driver")
+    if not found:
+        raise ClaimRefused(f"{where}: no video; wanted <person>/<video> below it")
+    return found
+
+
+def _from_csv(where: pathlib.Path) -> list[Labelled]:
+    try:
+        with open(where, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ClaimRefused(f"{where}: not a readable CSV file ({error})") from error
+    columns = set(rows[0]) if rows else set()
+    if not {"file", "driver"} <= columns or columns - set(_COLUMNS):
+        raise ClaimRefused(f"{where}: columns {sorted(map(str, columns))}; wanted file, driver and perhaps target")
+    return [
+        Labelled(where.parent / row["file"], _identity(row["driver"]), _identity(row.get("target") or row["driver"]))
+        for row in rows
+    ]
+
+
+def _identity(text: str) -> str:
+    try:
+        return check_identity(text.strip(), "person")
+    except FingerprintError as error:
+        raise ClaimRefused(str(error)) from None
+
+
+def calibrate(
+    videos: Sequence[tuple[Labelled, Evidence]], released: ReleasedModel, *, source: str, seed: int = 0
+) -> dict[str, Any]:
+    """Thresholds, calibration and the statistics of single windows, as a JSON-able document.
+
+    Every video is compared with every other (`all_pairs`); where avatars show other people's faces, the impostors of
+    each person are those who wear that face (`claimed_target`). One video is a template; templates of several videos
+    score no worse.
+
+    Args:
+        source: a word for where the videos are from, kept with the document.
+
+    Raises:
+        ProtocolError: no mated or no non-mated pair. RatesError: as `operating_points`.
+    """
+    table = {
+        "video_id": np.array([f"{row:06d}" for row in range(len(videos))]),
+        "clip_id": np.array([found.sha256 for _, found in videos]),
+        "driver": np.array([label.driver for label, _ in videos]),
+        "target": np.array([label.target for label, _ in videos]),
+        "generator": np.array(["ORIG" if label.driver == label.target else _GENERATOR for label, _ in videos]),
+        "corpus": np.full(len(videos), "own"),
+        "sentence": np.full(len(videos), ""),
+    }
+    if (table["driver"] != table["target"]).any():
+        table["generator"][:] = _GENERATOR
+    protocol = protocols.choose(table)
+    found = protocols.get(protocol)(table, seed=seed, enrolment_clips=1)
+    vectors = np.concatenate([evidence.vectors for _, evidence in videos])
+    video = np.repeat(np.arange(len(videos)), [len(evidence.vectors) for _, evidence in videos])
+    start = np.concatenate([evidence.start for _, evidence in videos])
+    points = operating_points(
+        scoring.cosine_mean(vectors, video, len(videos), found),
+        found.mated,
+        reference_driver=found.reference_driver,
+        probe_driver=found.probe_driver,
+        seed=seed,
+        windows=scoring.window_scores(
+            vectors, video, start, len(videos), found, stride=released.embedder.spec.stride, seed=seed
+        ),
+    )
+    return {
+        "format": CALIBRATION_FORMAT,
+        "source": source,
+        "made": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "protocol": protocol,
+        "videos": len(videos),
+        "people": len(set(table["driver"].tolist())),
+        **binding(released),
+        **points,
+    }

@@ -1,0 +1,124 @@
+"""What commands print: tables and sentences for people, one JSON object for programs, progress on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+DONE, REFUSED, USAGE, REJECTED, UNDECIDED, OVER_BUDGET, STOPPED = 0, 1, 2, 3, 4, 5, 75
+"""Exit codes."""
+
+_STYLES = {"accepted": "bold green", "rejected": "bold red", "undecided": "bold yellow"}
+out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def emit(document: dict[str, Any]) -> None:
+    """One JSON object on standard output; a number that is none becomes null."""
+    sys.stdout.write(json.dumps(_plain(document), allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def fail(error: Exception, as_json: bool) -> None:
+    """Say why nothing came of it."""
+    if as_json:
+        emit({"error": {"type": type(error).__name__, "reason": getattr(error, "reason", None), "message": str(error)}})
+    err.print(f"[bold red]error:[/] {escape(str(error))}")
+
+
+def warn(sentences) -> None:
+    """Warnings, one a line."""
+    for sentence in sentences:
+        out.print(f"[yellow]warning:[/] {escape(sentence)}")
+
+
+def decision_text(decision: str) -> str:
+    """A decision as markup."""
+    return f"[{_STYLES[decision]}]{decision.upper()}[/]"
+
+
+def facts(title: str, rows: list[tuple[str, str]]) -> None:
+    """Names and values, side by side."""
+    table = Table(title=title or None, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(escape(name), value)
+    out.print(table)
+
+
+def table(header: list[str], rows: list[list[str]]) -> None:
+    """A table; cells are taken literally."""
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        found.add_column(name, overflow="fold")
+    for row in rows:
+        found.add_row(*map(escape, row))
+    out.print(found)
+
+
+def percent(rate: float, digits: int = 1) -> str:
+    """A rate for reading."""
+    return f"{100 * rate:.{digits}f} %"
+
+
+def interval(bounds) -> str:
+    """A 95 % interval of rates for reading; "" where none is known."""
+    return "" if bounds is None else f" [{percent(bounds[0])}, {percent(bounds[1])}]"
+
+
+def odds(llr: float) -> str:
+    """A log likelihood ratio in words."""
+    times = math.exp(min(abs(llr), 300))
+    amount = f"{times:,.0f}" if times >= 100 else f"{times:.3g}"
+    return f"{amount} times more probable if it is {'the same driver' if llr >= 0 else 'another driver'}"
+
+
+@contextlib.contextmanager
+def progress(quiet: bool, what: str = "extracting") -> Iterator[Callable[[Any], None] | None]:
+    """A progress bar over videos with frames a second and time left, fed with `landmarks.batch.Progress`."""
+    if quiet or not err.is_terminal:
+        yield None
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        console=err,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task(what, total=None, state="")
+
+        def update(found) -> None:
+            left = "" if found.seconds_left is None else f", {found.seconds_left:.0f} s left"
+            failed = f", {found.failed} failed" if found.failed else ""
+            bar.update(
+                task,
+                total=found.files,
+                completed=found.finished,
+                state=f"{found.finished}/{found.files} videos, {found.frames} frames, "
+                f"{found.frames_per_second:.0f} frames/s{left}{failed}",
+            )
+
+        yield update
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,151 @@
+"""Running verification: the score as evidence arrives, and a sequential test that stops when enough has been seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fingerprint.app.decision import ACCEPTED, REJECTED, window_scores
+from fingerprint.app.gallery import Template
+from fingerprint.embed import ReleasedModel
+from fingerprint.errors import ClaimRefused
+from fingerprint.landmarks import normalize, topology, windows
+from fingerprint.landmarks.extract import FaceFrame
+from fingerprint.verification.sequential import SequentialTest, WindowCalibration
+
+_DECISIONS = {"accept": ACCEPTED, "reject": REJECTED, None: None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """What is known when a window is complete.
+
+    Attributes:
+        begin, seconds: of the window's first and last frame. windows: of evidence so far.
+        effective: independent windows that they are worth.
+        window_score: of the newest window. running_score: mean so far. llr: accumulated log likelihood ratio.
+        decision: `accepted` or `rejected` once a bound is crossed, else None.
+        restarted: another face appeared, so evidence begins anew with this window.
+    """
+
+    begin: float
+    seconds: float
+    windows: int
+    effective: float
+    window_score: float
+    running_score: float
+    llr: float
+    decision: str | None
+    restarted: bool
+
+
+def sequential_test(
+    calibration: dict[str, Any] | None, released: ReleasedModel, fmr: float, fnmr: float
+) -> SequentialTest:
+    """Wald's test with the calibration's window statistics.
+
+    Raises:
+        ClaimRefused: there is no calibration of windows, or it is of windows at another stride.
+    """
+    found = (calibration or {}).get("calibration", {}).get("window")
+    if not found:
+        raise ClaimRefused(
+            "running verification needs a calibration of single windows, which this model does not bring; "
+            "`fingerprint calibrate` makes one from videos of your own"
+        )
+    windowed = WindowCalibration.from_dict(found)
+    stride = released.embedder.spec.stride
+    if windowed.stride != stride:
+        raise ClaimRefused(
+            f"the calibration is of windows every {windowed.stride} frames, the model's come every {stride}; "
+            "calibrate again"
+        )
+    return SequentialTest(windowed, fmr=fmr, fnmr=fnmr)
+
+
+def verify_running(
+    faces: Iterable[FaceFrame],
+    released: ReleasedModel,
+    template: Template,
+    test: SequentialTest,
+    image_size: tuple[int, int],
+    max_seconds: float,
+) -> Iterator[Moment]:
+    """A `Moment` for each window as soon as its last frame is there; ends with the frames or after `max_seconds`.
+
+    A normalisation that uses the clip's mean face uses the mean of what was seen so far. Another face in the picture
+    starts the evidence anew. The caller stops when it has seen enough.
+    """
+    clip = _Clip(released, np.asarray(image_size, np.int32))
+    scores: list[float] = []
+    restarted = False
+    for count, face in enumerate(faces, start=1):
+        if face.new_face is not None:
+            clip.begin_anew(count - 1 - face.new_face)
+            test, scores, restarted = SequentialTest(test.calibration, fmr=test.fmr, fnmr=test.fnmr), [], True
+        clip.add(face)
+        seconds = face.timestamp_us / 1e6
+        if seconds > max_seconds:
+            return
+        window = clip.complete()
+        if window is None:
+            continue
+        vector = released.embedder.embed(released.params, *window)
+        score = float(window_scores(template, vector)[0])
+        scores.append(score)
+        state = test.push(score)
+        yield Moment(
+            begin=clip.begin_seconds,
+            seconds=seconds,
+            windows=state.windows,
+            effective=state.effective,
+            window_score=score,
+            running_score=float(np.mean(scores)),
+            llr=state.llr,
+            decision=_DECISIONS[state.decision],
+            restarted=restarted,
+        )
+        restarted = False
+
+
+class _Clip:
+    """The frames of the present face so far, and the windows that they complete."""
+
+    def __init__(self, released: ReleasedModel, image_size: np.ndarray):
+        self._embedder, self._image_size = released.embedder, image_size
+        self._columns = list(topology.get(self._embedder.landmark_set).mediapipe_indices)
+        self._frames: list[np.ndarray | None] = []
+        self._seconds: list[float] = []
+
+    @property
+    def begin_seconds(self) -> float:
+        """Time of the first frame of the window that ends with the newest frame."""
+        return self._seconds[-self._embedder.spec.length]
+
+    def begin_anew(self, keep: int) -> None:
+        """Forget all but the newest `keep` frames."""
+        self._frames = self._frames[len(self._frames) - keep :]
+        self._seconds = self._seconds[len(self._seconds) - keep :]
+
+    def add(self, face: FaceFrame) -> None:
+        self._frames.append(None if face.landmarks is None else face.landmarks[self._columns])
+        self._seconds.append(face.timestamp_us / 1e6)
+
+    def complete(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The normalised window that ends with the newest frame, if one ends there and shows enough of the face."""
+        spec, count = self._embedder.spec, len(self._frames)
+        if count < spec.length or (count - spec.length) % spec.stride:
+            return None
+        mask = np.array([frame is not None for frame in self._frames])
+        if mask[-spec.length :].sum() < spec.least_valid:
+            return None
+        landmarks = np.zeros((count, len(self._columns), 3), np.float32)
+        landmarks[mask] = [frame for frame in self._frames if frame is not None]
+        normal = normalize.get(self._embedder.normalization)(
+            landmarks, mask, self._image_size, self._embedder.landmark_set
+        )
+        window, window_mask = windows.cut(normal, mask, count - spec.length, spec.length)
+        return window[None], window_mask[None]
