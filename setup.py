@@ -10,6 +10,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "fingerprint" / "__init__.p
 
 TEST = [
     "pytest>=8",
+    "pytest-xdist>=3.5",
     "hypothesis>=6.100",
     "ruff>=0.6",
     "nbclient>=0.10",

@@ -92,18 +92,19 @@ def _beam():
 
 
 def _videos(source: str) -> Iterator[tuple[str, str]]:
-    """(path below the source, reason to refuse it or "") of every video."""
+    """(path below the source, reason to refuse it or "") of every video that is not hidden."""
     if not _remote(source):
-        yield from ((entry.name, entry.refused) for entry in batch.find_videos([source]))
+        found = batch.find_videos([source])
+        yield from ((entry.name, entry.refused) for entry in found if entry.refused != workers.HIDDEN)
         return
     _, files, _ = _beam()
     prefix, found = source.rstrip("/") + "/", False
     for match in files.FileSystems.match([f"{prefix}**"]):
         for path in (metadata.path for metadata in match.metadata_list):
             name = pathlib.PurePosixPath(path.removeprefix(prefix))
-            if name.suffix.lower() in VIDEO_SUFFIXES:
+            if name.suffix.lower() in VIDEO_SUFFIXES and not any(part.startswith(".") for part in name.parts):
                 found = True
-                yield name.as_posix(), "hidden" if any(part.startswith(".") for part in name.parts) else ""
+                yield name.as_posix(), ""
     if not found:
         raise DatasetError(f"no video in {source}; looked for {' '.join(VIDEO_SUFFIXES)}")
 

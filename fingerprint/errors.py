@@ -29,6 +29,9 @@ class ArrayRefused(FingerprintError, ValueError):
         self.where, self.reason, self.detail = str(where), reason, detail
         super().__init__(f"{where}: {detail} [{reason}]")
 
+    def __reduce__(self):
+        return type(self), (self.where, self.reason, self.detail)
+
 
 class VideoRefused(FingerprintError, ValueError):
     """A video that cannot be used.

@@ -64,6 +64,7 @@ class VideoTrials:
             stride=stride,
             seed=seed,
         )
+        window_video = self.video_of_record[windows.record]
         return operating_points(
             self.scores(windows),
             self.trials.mated,
@@ -71,6 +72,7 @@ class VideoTrials:
             probe_driver=self.trials.probe_driver,
             seed=seed,
             windows=single,
+            evidence=evidence_of(window_video, len(self.videos["video_id"]), self.trials),
         )
 
 
@@ -88,6 +90,30 @@ def make_trials(config: ConfigDict, *, seed: int) -> Callable[[dict[str, np.ndar
     return build
 
 
+def evidence_of(window_video: Int[np.ndarray, " window"], num_videos: int, trials: TrialList) -> dict[str, Any] | None:
+    """How much the trials had to go by; JSON-able, None where no trial has windows on both sides.
+
+    Args:
+        window_video: row of the video table of each window; -1: the window is ignored.
+        num_videos: rows of the video table.
+        trials: rows refer to the same video table.
+
+    Returns:
+        "windows": 5 % quantile, median and 95 % quantile over the probe videos. "enrolment_clips": median number
+        of a template's videos that have a window.
+    """
+    count = np.bincount(window_video[window_video >= 0], minlength=num_videos)
+    clips = np.array([(count[list(rows)] > 0).sum() for rows in trials.templates])
+    scored = (clips[trials.template_index] > 0) & (count[trials.probe_index] > 0)
+    if not scored.any():
+        return None
+    probes, templates = np.unique(trials.probe_index[scored]), np.unique(trials.template_index[scored])
+    return {
+        "windows": np.quantile(count[probes], (0.05, 0.5, 0.95)).tolist(),
+        "enrolment_clips": int(np.median(clips[templates])),
+    }
+
+
 def operating_points(
     scores: Float[np.ndarray, "trial"],
     mated: Bool[np.ndarray, "trial"],
@@ -96,6 +122,7 @@ def operating_points(
     probe_driver: Int[np.ndarray, "trial"],
     seed: int,
     windows: scoring.WindowScores | None = None,
+    evidence: dict[str, Any] | None = None,
     replicates: int = 1000,
 ) -> dict[str, Any]:
     """Thresholds and calibration from development identities, to be applied unchanged to others; JSON-able.
@@ -107,15 +134,18 @@ def operating_points(
         probe_driver: the same of the probe.
         seed: of the bootstrap.
         windows: scores of single windows, for running verification.
+        evidence: what `evidence_of` says, kept as it is.
         replicates: of the bootstrap.
 
     Returns:
         "thresholds": by name, threshold, validation_fmr, validation_fnmr, their 95 % intervals
         (`validation_fmr_interval`, `validation_fnmr_interval`: [low, high] from resampled identities, or None
-        where identities or errors are too few for one), and what is behind them: identities, mated,
-        non_mated, false_matches, false_non_matches. "calibration": scale, offset, window
-        (`sequential.WindowCalibration` as a dict, or None where trials with windows are too few), and 41 evenly
-        spaced quantiles of the scores of either class (mated_quantiles, non_mated_quantiles).
+        where identities or errors are too few for one), upper limits (`validation_fmr_upper`,
+        `validation_fnmr_upper`: the interval's high, or `intervals.upper_limit` where there is none), and what is
+        behind them: identities, mated, non_mated, false_matches, false_non_matches. "calibration": scale, offset,
+        llr_bounds (`calibration.llr_bounds`), window (`sequential.WindowCalibration` as a dict, or None where
+        trials with windows are too few), and 41 evenly spaced quantiles of the scores of either class
+        (mated_quantiles, non_mated_quantiles). "evidence": as given.
 
     Raises:
         RatesError: as `error_rates.DetCurve.from_scores`.
@@ -129,15 +159,24 @@ def operating_points(
         scores, mated, reference_driver, probe_driver,
         replicates=replicates if people >= _LEAST_IDENTITIES else 0, seed=seed, metrics=(), thresholds=named,
     )  # fmt: skip
+
+    def upper(side, wrong, rate) -> float:
+        side = side & known
+        return max(float(rate), intervals.upper_limit(wrong[side], reference_driver[side], probe_driver[side]))
+
     points = {}
     for name, threshold in named.items():
         fmr, fnmr = curve.fmr_fnmr_at(threshold)
+        fmr_interval = _interval(spread[intervals.threshold_rate_name("fmr", name)], fmr)
+        fnmr_interval = _interval(spread[intervals.threshold_rate_name("fnmr", name)], fnmr)
         points[name] = {
             "threshold": threshold,
             "validation_fmr": float(fmr),
             "validation_fnmr": float(fnmr),
-            "validation_fmr_interval": _interval(spread[intervals.threshold_rate_name("fmr", name)], fmr),
-            "validation_fnmr_interval": _interval(spread[intervals.threshold_rate_name("fnmr", name)], fnmr),
+            "validation_fmr_interval": fmr_interval,
+            "validation_fnmr_interval": fnmr_interval,
+            "validation_fmr_upper": fmr_interval[1] if fmr_interval else upper(~mated, scores >= threshold, fmr),
+            "validation_fnmr_upper": fnmr_interval[1] if fnmr_interval else upper(mated, scores < threshold, fnmr),
             "identities": people,
             "mated": int(curve.mated),
             "non_mated": int(curve.non_mated),
@@ -150,10 +189,12 @@ def operating_points(
         "calibration": {
             "scale": fitted.scale,
             "offset": fitted.offset,
+            "llr_bounds": list(calibration.llr_bounds(curve.mated, curve.non_mated)),
             "window": _window_calibration(windows),
             "mated_quantiles": np.quantile(scores[known & mated], levels).tolist(),
             "non_mated_quantiles": np.quantile(scores[known & ~mated], levels).tolist(),
         },
+        "evidence": evidence,
     }
 
 

@@ -1,6 +1,8 @@
 """Operating points: thresholds with intervals from people, calibration of videos and windows; all of it JSON."""
 
+import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -60,12 +62,15 @@ def test_each_threshold_says_what_is_behind_it():
             expected = spread[intervals.threshold_rate_name(rate, name)]
             assert (low, high) == (expected.low, expected.high)
             assert low <= point[f"validation_{rate}"] <= high and low < high
+            assert point[f"validation_{rate}_upper"] == high
 
 
 def test_no_interval_where_people_or_errors_are_too_few():
     _, _, few = points_of(validation._LEAST_IDENTITIES - 1)
     _, _, enough = points_of(validation._LEAST_IDENTITIES)
-    assert few["thresholds"]["fmr=10%"]["validation_fmr_interval"] is None
+    point = few["thresholds"]["fmr=10%"]
+    assert point["validation_fmr_interval"] is None
+    assert point["validation_fmr"] < point["validation_fmr_upper"] <= 1
     assert enough["thresholds"]["fmr=10%"]["validation_fmr_interval"] is not None
     mated = np.arange(400) % 4 == 0
     driver = np.arange(400) % 20
@@ -78,12 +83,18 @@ def test_no_interval_where_people_or_errors_are_too_few():
     )
     point = perfect["thresholds"]["eer"]
     assert point["validation_fmr"] == 0 and point["validation_fmr_interval"] is None
+    # every fourth person, of twenty, is in mated trials alone
+    assert point["validation_fmr_upper"] == pytest.approx(1 - 0.05 ** (1 / 15))
+    assert point["validation_fnmr_upper"] == pytest.approx(1 - 0.05 ** (1 / 5))
+    # apart or not, no ratio beyond what 100 and 300 trials can bear
+    assert perfect["calibration"]["llr_bounds"] == pytest.approx([-math.log(101), math.log(301)])
     unknown = np.full(400, -1)
     nobody = validation.operating_points(
         np.random.default_rng(0).normal(size=400), mated, reference_driver=unknown, probe_driver=unknown, seed=0
     )
     assert nobody["thresholds"]["eer"]["identities"] == 0
     assert nobody["thresholds"]["eer"]["validation_fmr_interval"] is None
+    assert nobody["thresholds"]["eer"]["validation_fmr_upper"] == 1
 
 
 def test_the_calibration_places_scores_and_windows():
@@ -165,11 +176,26 @@ def test_records_of_one_video_take_their_places_in_it():
     rows = np.arange(len(cut))
     windows = WindowEmbeddings(vectors, np.ones((len(cut), 10)), rows, np.zeros(len(cut), int), 0.0)
     found = subject.operating_points(windows, stride=10, seed=0)["calibration"]["window"]
+    evidence = subject.operating_points(windows, stride=10, seed=0)["evidence"]
+    assert evidence == {"windows": [2.0, 2.0, 2.0], "enrolment_clips": 1}
     assert found is not None and len(found["correlation"]) == 2, "the second record is one window after the first"
 
 
 def _pairs(videos):
     return protocols.get("all_pairs")(videos, seed=0, enrolment_clips=1)
+
+
+def test_the_points_say_how_much_their_trials_had_to_go_by():
+    trials, (_, video, _, count, _) = made_up(5)
+    # Video 0 lost all windows, video 1 all but one.
+    video = np.where((video == 0) | ((video == 1) & (np.arange(len(video)) % WINDOWS > 0)), -1, video)
+    found = validation.evidence_of(video, count, trials)
+    probes = np.array([1] + [WINDOWS] * (count - 2))
+    assert found == {"windows": np.quantile(probes, (0.05, 0.5, 0.95)).tolist(), "enrolment_clips": 1}
+    assert points_of(5, evidence=found)[2]["evidence"] == found
+    pairs = dataclasses.replace(trials, templates=tuple((row, (row + 1) % count) for row in range(count)))
+    assert validation.evidence_of(video, count, pairs)["enrolment_clips"] == 2
+    assert validation.evidence_of(np.full_like(video, -1), count, trials) is None
 
 
 def test_frame_rates_are_of_videos_and_known_ones():

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from fingerprint.app.decision import CALIBRATION_FORMAT
 from fingerprint.app.evidence import Evidence
-from fingerprint.app.gallery import binding
+from fingerprint.app.gallery import CALIBRATION_FORMAT, binding
 from fingerprint.embed import ReleasedModel
 from fingerprint.errors import ClaimRefused, FingerprintError
 from fingerprint.landmarks import track
 from fingerprint.landmarks.names import VIDEO_SUFFIXES, check_identity
-from fingerprint.validation import operating_points
+from fingerprint.validation import evidence_of, operating_points
 from fingerprint.verification import protocols, scoring
 
 _COLUMNS = ("file", "driver", "target")
@@ -37,7 +36,8 @@ class Labelled:
 def find(where: pathlib.Path) -> list[Labelled]:
     """Labelled videos: a folder `<driver>/<video>`, or a CSV with the columns file, driver and perhaps target.
 
-    Files in a CSV are relative to it.
+    Files in a CSV are relative to it. A CSV is its writer's own word: unlike a folder, which may be somebody else's
+    and must hold its files itself, it may name files anywhere, by absolute paths or `..`.
 
     Raises:
         ClaimRefused: nothing there, or not of that form.
@@ -65,12 +65,17 @@ def find(where: pathlib.Path) -> list[Labelled]:
 def _from_csv(where: pathlib.Path) -> list[Labelled]:
     try:
         with open(where, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.reader(file, strict=True)
+            columns = next(reader, [])
+            lines = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ClaimRefused(f"{where}: not a readable CSV file ({error})") from error
-    columns = set(rows[0]) if rows else set()
-    if not {"file", "driver"} <= columns or columns - set(_COLUMNS):
-        raise ClaimRefused(f"{where}: columns {sorted(map(str, columns))}; wanted file, driver and perhaps target")
+    if sorted(columns) not in (["driver", "file"], sorted(_COLUMNS)):
+        raise ClaimRefused(f"{where}: columns {columns}; wanted file, driver and perhaps target")
+    for number, row in lines:
+        if len(row) != len(columns):
+            raise ClaimRefused(f"{where}, line {number}: {len(row)} cells; wanted {len(columns)} as in the first line")
+    rows = [dict(zip(columns, row, strict=True)) for _, row in lines]
     return [
         Labelled(where.parent / row["file"], _identity(row["driver"]), _identity(row.get("target") or row["driver"]))
         for row in rows
@@ -124,6 +129,7 @@ def calibrate(
         windows=scoring.window_scores(
             vectors, video, start, len(videos), found, stride=released.embedder.spec.stride, seed=seed
         ),
+        evidence=evidence_of(video, len(videos), found),
     )
     return {
         "format": CALIBRATION_FORMAT,

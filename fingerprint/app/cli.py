@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -14,6 +15,7 @@ import typer
 
 from fingerprint.app import console
 from fingerprint.errors import ClaimRefused, FingerprintError
+from fingerprint.workdir import Stopped
 
 Path = pathlib.Path
 
@@ -63,7 +65,7 @@ def _command(function: Callable[..., int]) -> Callable[..., None]:
         except (FingerprintError, OSError) as error:  # OSError: a full or read-only disk, which names its file
             console.fail(error, kwargs.get("as_json", False))
             code = console.REFUSED
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             console.err.print("stopped; nothing half-done is left")
             code = console.STOPPED
         raise typer.Exit(code)
@@ -156,7 +158,7 @@ def enroll(
 @app.command()
 @_command
 def verify(
-    video: Annotated[str, typer.Argument(help="Video or track file; with --stream also camera:0, a device or a pipe.")],
+    video: Annotated[str, typer.Argument(help="Video or track file; with --stream a video, camera:0 or a pipe.")],
     claim: Annotated[str, typer.Option(help="Who is said to drive it.")],
     gallery: GalleryAt = _GALLERY,
     model: ModelAt = None,
@@ -280,6 +282,20 @@ def gallery_info(
     return console.DONE
 
 
+@gallery_app.command("reset-calibration")
+@_command
+def gallery_reset(gallery: GalleryAt = _GALLERY, model: ModelAt = None, as_json: AsJson = False) -> int:
+    """Decide again by the thresholds that the model brings along."""
+    from fingerprint.app import commands, display
+
+    result = commands.reset_calibration(gallery, model)
+    if as_json:
+        console.emit(result)
+    else:
+        display.kept(result)
+    return console.DONE
+
+
 @gallery_app.command("remove")
 @_command
 def gallery_remove(
@@ -290,7 +306,7 @@ def gallery_remove(
     """Forget a person: the template is overwritten, then deleted."""
     from fingerprint.app import gallery as galleries
 
-    galleries.open_gallery(gallery).remove(name)
+    galleries.open_gallery(gallery, calibrated=False).remove(name)
     if as_json:
         console.emit({"removed": name})
     else:
@@ -306,4 +322,6 @@ def main() -> None:
     """The console script."""
     with contextlib.suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="replace")
+    # As Ctrl-C does: temporary tracks go with the command.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(console.STOPPED))
     app()

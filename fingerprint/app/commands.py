@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import datetime
+import hashlib
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 from rich.live import Live
 
+from fingerprint import workdir
 from fingerprint.app import calibrate as calibration_fit
 from fingerprint.app import console, decision, evidence, running, verification_page
 from fingerprint.app import gallery as galleries
@@ -19,11 +23,12 @@ from fingerprint.app.decision import ACCEPTED, UNDECIDED
 from fingerprint.app.evidence import Evidence
 from fingerprint.app.gallery import Gallery, Template
 from fingerprint.embed import ReleasedModel, open_model
-from fingerprint.errors import ClaimRefused, FingerprintError, GalleryError
+from fingerprint.errors import CheckpointError, ClaimRefused, FingerprintError, GalleryError, VideoRefused
 from fingerprint.landmarks import extract, model_file, video
 from fingerprint.reports import verification_report
 
 Path = pathlib.Path
+_FEW_PEOPLE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,17 +123,25 @@ def verify_stream(
     template = gallery.template(claim)
     test = running.sequential_test(gallery.calibration, released, fmr, fnmr)
     landmark_model = model_file.find(how.landmark_model)
-    pictures = video.frames(source, live=True)
-    first = next(pictures)
-    faces = extract.follow(itertools.chain([first], pictures), model_file=landmark_model)
     moments: list[running.Moment] = []
-    with Live(console=console.err, transient=True, auto_refresh=False) as line:
-        for moment in running.verify_running(faces, released, template, test, first.rgb.shape[1::-1], max_seconds):
-            moments.append(moment)
-            if not how.quiet:
-                line.update(_moment_line(moment, test), refresh=True)
-            if moment.decision is not None:
-                break
+    seen = running.Seen()
+    # Asked to stop, the stream ends with a frame: an interrupt inside the decoder or detector would tear them apart.
+    with workdir.StopFlag().listening() as flag, contextlib.closing(video.frames(source, live=True)) as pictures:
+        first = next(pictures)
+        size = first.rgb.shape[1::-1]
+        frames = itertools.takewhile(lambda _: not flag.is_set, itertools.chain([first], pictures))
+        with (
+            contextlib.closing(extract.follow(frames, model_file=landmark_model)) as faces,
+            Live(console=console.err, transient=True, auto_refresh=False) as line,
+        ):
+            for moment in running.verify_running(faces, released, template, test, size, max_seconds, seen):
+                moments.append(moment)
+                if not how.quiet:
+                    line.update(_moment_line(moment, test), refresh=True)
+                if moment.decision is not None:
+                    break
+    if flag.is_set:
+        raise workdir.Stopped("stopped before a decision")
     if not moments:
         raise ClaimRefused(
             f"{source}: ended before one window of {released.embedder.spec.length} frames showed the face"
@@ -145,9 +158,10 @@ def verify_stream(
         "effective_windows": last.effective,
         "asked": {"fmr": fmr, "fnmr": fnmr},
         "bounds": {"upper": test.upper, "lower": test.lower},
+        "ended": "decided" if last.decision else "the stream ended, or --max-seconds was reached",
         "restarts": sum(moment.restarted for moment in moments),
         "moments": [dataclasses.asdict(moment) for moment in moments],
-        "warnings": [] if not any(m.restarted for m in moments) else ["another face appeared; evidence began anew"],
+        "warnings": _stream_warnings(source, template, released, moments, seen),
         **_about(gallery, released),
         "report": _text(report),
     }
@@ -175,8 +189,10 @@ def identify(path: Path, folder: Path, model: Path | None, *, at: str, top: int,
     verdicts = [decision.decide(gallery.template(name), found, gallery.calibration, at) for name in names]
     verdicts.sort(key=lambda verdict: (-verdict.score, verdict.name))
     best = verdicts[0]
-    # Each of the people is a chance for a false match; the sum of the chances bounds them all together.
-    bound = None if best.threshold is None else min(1.0, best.threshold["fmr"] * len(names))
+    # Each of the people is a chance for a false match; the sum of the chances bounds them all together. An estimate of
+    # no errors bounds nothing, so the upper limit of the rate is what counts.
+    upper = None if best.threshold is None else best.threshold.get("fmr_upper")
+    bound = None if upper is None else min(1.0, upper * len(names))
     return {
         "video": str(path),
         "decision": best.decision,
@@ -201,7 +217,7 @@ def calibrate(where: Path, folder: Path, model: Path | None, *, source: str, how
     """
     labelled = calibration_fit.find(where)
     if galleries.exists(folder):
-        gallery, released = _open(folder, model)
+        gallery, released = _open(folder, model, calibrated=False)
     elif model is None:
         raise GalleryError(f"{folder} holds no gallery yet; --model says with which model to make it")
     else:
@@ -213,8 +229,13 @@ def calibrate(where: Path, folder: Path, model: Path | None, *, source: str, how
         for label, item in zip(labelled, found, strict=True)
         if not isinstance(item, Evidence)
     ]
-    if not usable:
-        raise ClaimRefused(f"{where}: none of {len(labelled)} videos can be used; first: {refused[0]['message']}")
+    people = collections.Counter(label.driver for label, _ in usable)
+    if len(people) < 2 or max(people.values()) < 2:
+        lost = f"; left out: {'; '.join(item['message'] for item in refused[:3])}" if refused else ""
+        raise ClaimRefused(
+            f"{where}: {console.count(len(usable), 'usable video')} of {console.count(len(people), 'driver')}; wanted "
+            f"at least two drivers, and two videos of one of them{lost}"
+        )
     enrolled = set(gallery.names()) if gallery is not None else set()
     known = sorted(enrolled & {label.driver for label, _ in usable})
     document = calibration_fit.calibrate(usable, released, source=source)
@@ -222,6 +243,13 @@ def calibrate(where: Path, folder: Path, model: Path | None, *, source: str, how
         gallery = galleries.create(folder, released, None)
     gallery.set_calibration(document)
     warnings = [f"left out: {item['message']}" for item in refused]
+    if len(people) < _FEW_PEOPLE:
+        warnings.append(f"{len(people)} people are few: error rates of fewer than {_FEW_PEOPLE} say little")
+    if document["calibration"]["window"] is None:
+        warnings.append(
+            "running verification (--stream) is not possible with this calibration: too few comparisons of videos "
+            "that are several windows long"
+        )
     if known:
         warnings.append(
             f"enrolled themselves: {', '.join(known)}; thresholds are to come from people who are not (optimistic)"
@@ -257,15 +285,41 @@ def gallery_info(folder: Path, name: str | None) -> dict[str, Any]:
     }
 
 
-def _open(folder: Path, model: Path | None, batch_size: int = 64) -> tuple[Gallery, ReleasedModel]:
-    gallery = galleries.open_gallery(folder)
-    released = open_model(model if model is not None else gallery.model_path, batch_size=batch_size)
+def reset_calibration(folder: Path, model: Path | None) -> dict[str, Any]:
+    """Put the model's own calibration in place of the gallery's.
+
+    Raises:
+        ClaimRefused: the model brings none.
+    """
+    gallery, released = _open(folder, model, calibrated=False)
+    own = decision.model_calibration(released)
+    if own is None:
+        raise ClaimRefused(f"the model of {folder} brings no thresholds; `fingerprint calibrate` makes them")
+    gallery.set_calibration(own)
+    return gallery_info(folder, None)
+
+
+def _open(
+    folder: Path, model: Path | None, batch_size: int = 64, *, calibrated: bool = True
+) -> tuple[Gallery, ReleasedModel]:
+    gallery = galleries.open_gallery(folder, calibrated=calibrated)
+    try:
+        released = open_model(model if model is not None else gallery.model_path, batch_size=batch_size)
+    except CheckpointError as error:
+        if model is not None:
+            raise
+        raise CheckpointError(
+            f"the model that {folder} was made with: {error}; --model says where it is now"
+        ) from error
     gallery.check_model(released)
     return gallery, released
 
 
 def _evidence(videos: Sequence[Path], released: ReleasedModel, how: Acquisition) -> list[Evidence | FingerprintError]:
     """Evidence of each video, or why there is none."""
+    for path in videos:
+        if path.is_dir():
+            raise VideoRefused(path, "not_a_file", "this is a folder; wanted a video or a track file")
     raw = any(not path.name.endswith(".track.npz") for path in videos)
     landmark_model = model_file.find(how.landmark_model) if raw else None
     with evidence.tracks_folder(how.tracks) as folder, console.progress(how.quiet) as on_progress:
@@ -278,6 +332,20 @@ def _evidence(videos: Sequence[Path], released: ReleasedModel, how: Acquisition)
     for index, found in zip(usable, embedded, strict=True):
         out[index] = found
     return out
+
+
+def _stream_warnings(source: str, template: Template, released: ReleasedModel, moments, seen) -> list[str]:
+    restarts = sum(moment.restarted for moment in moments)
+    path = Path(source)
+    digest = None
+    if path.is_file():
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return [
+        *seen.doubts(released.document),
+        *decision.recording_doubts(template, digest, np.array(seen.vectors)),
+        *([f"another face appeared {restarts} times; evidence began anew each time"] if restarts else []),
+    ]
 
 
 def _verdict(verdict: decision.Verdict, found: Evidence) -> dict[str, Any]:

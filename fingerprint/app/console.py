@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +19,10 @@ DONE, REFUSED, USAGE, REJECTED, UNDECIDED, OVER_BUDGET, STOPPED = 0, 1, 2, 3, 4,
 """Exit codes."""
 
 _STYLES = {"accepted": "bold green", "rejected": "bold red", "undecided": "bold yellow"}
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+# What goes into a file is not to be folded at 80 columns.
+_WIDE = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200
+out = Console(highlight=False, soft_wrap=True, width=_WIDE)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def emit(document: dict[str, Any]) -> None:
@@ -70,16 +74,14 @@ def percent(rate: float, digits: int = 1) -> str:
     return f"{100 * rate:.{digits}f} %"
 
 
+def count(number: int, what: str) -> str:
+    """`1 video`, `2 videos`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def interval(bounds) -> str:
     """A 95 % interval of rates for reading; "" where none is known."""
     return "" if bounds is None else f" [{percent(bounds[0])}, {percent(bounds[1])}]"
-
-
-def odds(llr: float) -> str:
-    """A log likelihood ratio in words."""
-    times = math.exp(min(abs(llr), 300))
-    amount = f"{times:,.0f}" if times >= 100 else f"{times:.3g}"
-    return f"{amount} times more probable if it is {'the same driver' if llr >= 0 else 'another driver'}"
 
 
 @contextlib.contextmanager

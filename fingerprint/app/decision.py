@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from fingerprint.app.evidence import Evidence
-from fingerprint.app.gallery import Template, binding
+from fingerprint.app.gallery import CALIBRATION_FORMAT, Template, binding
 from fingerprint.errors import ClaimRefused
 from fingerprint.verification import scoring, trials
 from fingerprint.verification.calibration import LinearCalibration
 
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", "undecided"
-CALIBRATION_FORMAT = "fingerprint calibration 1"
 _SAME_MOTION = 0.99999
 """Cosine above which two windows can hardly be of two recordings."""
 _RULE_OF_30 = 30
+_FEW_PEOPLE = 8
+_LEAST_WINDOWS = 3  # where the calibration does not say how many its videos had
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class Verdict:
         decision: `accepted`, `rejected` or `undecided`.
         score: mean cosine over all pairs of windows, averaged over the enrolled videos.
         window_score: the probe's windows one by one; their mean is the score.
-        llr: calibrated log likelihood ratio (natural); None without a calibration.
+        llr: calibrated log likelihood ratio (natural), within the calibration's bounds; None without a calibration.
         threshold: name, value and error rates of the operating point; None without one.
         warnings: sentences for the reader.
     """
@@ -55,6 +57,7 @@ def model_calibration(released) -> dict[str, Any] | None:
         **binding(released),
         "thresholds": document["thresholds"],
         "calibration": document["calibration"],
+        "evidence": document.get("evidence"),
     }
 
 
@@ -105,8 +108,10 @@ def operating_point(calibration: dict[str, Any] | None, name: str) -> dict[str, 
         "value": point["threshold"],
         "fmr": point["validation_fmr"],
         "fmr_interval": point.get("validation_fmr_interval"),
+        "fmr_upper": point.get("validation_fmr_upper"),
         "fnmr": point["validation_fnmr"],
         "fnmr_interval": point.get("validation_fnmr_interval"),
+        "fnmr_upper": point.get("validation_fnmr_upper"),
         "identities": point.get("identities"),
         "mated": point.get("mated"),
         "non_mated": point.get("non_mated"),
@@ -127,10 +132,7 @@ def decide(template: Template, evidence: Evidence, calibration: dict[str, Any] |
     """
     point = operating_point(calibration, at)
     score = compare(template, evidence)
-    llr = None
-    if calibration is not None:
-        fitted = calibration["calibration"]
-        llr = float(LinearCalibration(fitted["scale"], fitted["offset"]).llr(np.array([score]))[0])
+    llr, limits = (None, ()) if calibration is None else _bounded_llr(score, calibration["calibration"])
     passed = point is not None and score >= point["value"]
     return Verdict(
         name=template.name,
@@ -139,29 +141,58 @@ def decide(template: Template, evidence: Evidence, calibration: dict[str, Any] |
         window_score=window_scores(template, evidence.vectors),
         llr=llr,
         threshold=point,
-        warnings=(*evidence.warnings, *_doubts(template, evidence, point)),
+        warnings=(*evidence.warnings, *_doubts(template, evidence, calibration, point), *limits),
     )
 
 
-def _doubts(template: Template, evidence: Evidence, point: dict[str, Any] | None):
-    if any(video["sha256"] == evidence.sha256 for video in template.videos):
+def _bounded_llr(score: float, fitted: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
+    """The log likelihood ratio, and a sentence where the line goes beyond what its trials can bear."""
+    plain = float(LinearCalibration(fitted["scale"], fitted["offset"]).llr(np.array([score]))[0])
+    low, high = fitted.get("llr_bounds") or (-np.inf, np.inf)
+    if low <= plain <= high:
+        return plain, ()
+    bound = min(max(plain, low), high)
+    return bound, (f"the likelihood ratio is bounded by the number of development trials: log LR {bound:+.2f}",)
+
+
+def _doubts(
+    template: Template, evidence: Evidence, calibration: dict[str, Any] | None, point: dict[str, Any] | None
+) -> Iterator[str]:
+    yield from recording_doubts(template, evidence.sha256, evidence.vectors)
+    known = (calibration or {}).get("evidence") or {"windows": [_LEAST_WINDOWS], "enrolment_clips": 1}
+    if len(evidence.vectors) < known["windows"][0]:
+        number = "one window" if len(evidence.vectors) == 1 else f"{len(evidence.vectors)} windows"
+        yield f"too short: {number} of evidence ({evidence.seconds:.1f} s); the error rates are of longer videos"
+    if len(template.videos) < known["enrolment_clips"]:
+        number = "one video" if len(template.videos) == 1 else f"{len(template.videos)} videos"
+        yield f"enrolled from {number} only; the error rates are of people enrolled from {known['enrolment_clips']}"
+    if point is None:
+        yield "no threshold: the model brings none; `fingerprint calibrate` makes them from videos of your own"
+        return
+    if point["identities"] is not None and point["identities"] < _FEW_PEOPLE:
+        yield f"the calibration stands on {point['identities']} people; fewer than {_FEW_PEOPLE} say little"
+    if point["false_matches"] is not None and point["false_matches"] < _RULE_OF_30:
+        yield f"the false match rate stands on {point['false_matches']} errors; fewer than {_RULE_OF_30} say little"
+
+
+def recording_doubts(template: Template, sha256: str | None, vectors: Float[np.ndarray, "window dim"]) -> Iterator[str]:
+    """Sentences where the video may be an enrolled recording itself.
+
+    Args:
+        sha256: of the video's file; None where there is none.
+        vectors: unit embeddings of the video's windows, perhaps none.
+    """
+    if any(video["sha256"] == sha256 for video in template.videos):
         yield "same source clip as enrolment: this very file was enrolled, so the score proves nothing"
-    elif _same_motion(template, evidence):
+    elif len(vectors) and _same_motion(template, vectors):
         yield (
             "same source clip as enrolment? A window moves just like an enrolled one: perhaps the same recording, "
             "re-encoded or put on another face"
         )
-    if len(evidence.vectors) < 3:
-        number = "one window" if len(evidence.vectors) == 1 else f"{len(evidence.vectors)} windows"
-        yield f"too short: {number} of evidence ({evidence.seconds:.1f} s); the error rates are of longer videos"
-    if point is None:
-        yield "no threshold: the model brings none; `fingerprint calibrate` makes them from videos of your own"
-    elif point["false_matches"] is not None and point["false_matches"] < _RULE_OF_30:
-        yield f"the false match rate stands on {point['false_matches']} errors; fewer than {_RULE_OF_30} say little"
 
 
-def _same_motion(template: Template, evidence: Evidence) -> bool:
-    alike = float((evidence.vectors @ template.vectors.T).max())
+def _same_motion(template: Template, vectors: Float[np.ndarray, "window dim"]) -> bool:
+    alike = float((vectors @ template.vectors.T).max())
     among = template.vectors @ template.vectors.T
     # A network that finds everything alike cannot tell one recording from two.
     others = among[template.video[:, None] != template.video[None, :]]

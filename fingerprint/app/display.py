@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from fingerprint.app import console
 from fingerprint.app.decision import ACCEPTED, REJECTED, UNDECIDED
+from fingerprint.reports import wording
 
 
 def enrolled(result: dict[str, Any]) -> None:
@@ -27,7 +28,7 @@ def enrolled(result: dict[str, Any]) -> None:
         console.warn(f"{pathlib.Path(found['video']).name}: {sentence}" for sentence in found["warnings"])
     console.out.print(
         f"enrolled [bold]{escape(result['name'])}[/] in {escape(result['gallery'])}: "
-        f"videos: {result['enrolled_videos']}, windows: {result['enrolled_windows']}"
+        f"{console.count(result['enrolled_videos'], 'video')}, {console.count(result['enrolled_windows'], 'window')}"
     )
 
 
@@ -36,7 +37,9 @@ def verified(result: dict[str, Any]) -> None:
     score = f"{result['score']:.4f}"
     rows = [("score", f"{score}  (mean cosine of windows, -1 to 1)")]
     if result["llr"] is not None:
-        rows.append(("likelihood ratio", f"{console.odds(result['llr'])}  (log LR {result['llr']:+.2f})"))
+        rows.append(
+            ("likelihood ratio", f"{wording.odds(result['llr'], result['claim'])}  (log LR {result['llr']:+.2f})")
+        )
     point = result.get("threshold")
     if point:
         rows.append(
@@ -53,18 +56,18 @@ def verified(result: dict[str, Any]) -> None:
             (
                 "sequential test",
                 f"log LR {bounds['lower']:+.2f} rejects, {bounds['upper']:+.2f} accepts "
-                f"(FMR {console.percent(asked['fmr'])}, FNMR {console.percent(asked['fnmr'])})",
+                f"(FMR {console.percent(asked['fmr'])}, FNMR {console.percent(asked['fnmr'])}: asked, not measured)",
             )
         )
         evidence_text = (
-            f"{result['seconds']:.1f} s, {result['windows']} windows worth {result['effective_windows']:.1f} "
-            "independent ones"
+            f"{result['seconds']:.1f} s, {console.count(result['windows'], 'window')} worth "
+            f"{result['effective_windows']:.1f} independent; {result['ended']}"
         )
     else:
         found = result["evidence"]
         evidence_text = (
-            f"{found['seconds']:.1f} s, {found['windows']} windows, face in {found['share_with_face']:.0%} of the "
-            f"frames, {found['fps']:.4g} frames/s"
+            f"{found['seconds']:.1f} s, {console.count(found['windows'], 'window')}, face in "
+            f"{found['share_with_face']:.0%} of the frames, {found['fps']:.4g} frames/s"
         )
     rows.append(("evidence", evidence_text))
     if result.get("report"):
@@ -92,8 +95,9 @@ def identified(result: dict[str, Any]) -> None:
     console.out.print(words[result["decision"]])
     if result["false_positive_bound"] is not None:
         console.out.print(
-            f"{result['people']} people were compared: somebody who is not enrolled passes as one of them with at most "
-            f"{console.percent(result['false_positive_bound'])} probability (FMR times people)"
+            f"Compared with {console.count(result['people'], 'template')}: somebody who is not enrolled passes as one "
+            f"of them with a probability of up to {console.percent(result['false_positive_bound'])} (upper 95 % limit "
+            "of the FMR, times templates; for people and videos like those the threshold was set on)"
         )
     console.warn(result["warnings"])
 

@@ -22,7 +22,6 @@ EXTREME_DEGREES, EXTREME_SHARE = 30.0, 0.2
 """A head turned further than this from the camera in more than this share of the frames calls for a warning."""
 LOW_SHARE_WITH_FACE = 0.8
 _RATE_TOLERANCE = 0.1
-_UNEVEN = 0.5  # of the median step between frames: less is rounding, more is another rate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,8 +122,9 @@ def acquire(
     failures: dict[str, VideoRefused] = {}
     if raw:
         # Below a folder that holds them all, so that equal names in different folders stay apart.
-        root = pathlib.Path(os.path.commonpath([path.absolute().parent for path in raw]))
-        entries = {path: batch.VideoFile(root, path.absolute().relative_to(root)) for path in raw}
+        whole = {path: pathlib.Path(os.path.abspath(path)) for path in raw}
+        root = pathlib.Path(os.path.commonpath([path.parent for path in whole.values()]))
+        entries = {path: batch.VideoFile(root, whole[path].relative_to(root)) for path in raw}
         batch.extract_all(
             list(entries.values()),
             folder,
@@ -200,11 +200,10 @@ def embed(
 def _uniform(found: LandmarkTrack, fps: float | None) -> tuple[LandmarkTrack, list[str]]:
     if fps is not None:
         return track.resample(found, fps), []
-    steps = np.diff(found.timestamps)
-    if not len(steps) or np.abs(steps - np.median(steps)).max() <= _UNEVEN * np.median(steps):
+    if not found.uneven:
         return found, []
-    return track.resample(found, found.fps), [
-        f"the frame rate varies; the track was resampled to {found.fps:.3g} frames a second"
+    return track.resample(found, found.steady_fps), [
+        f"the frame rate varies; the track was resampled to {found.steady_fps:.3g} frames a second"
     ]
 
 
@@ -214,21 +213,42 @@ def _warnings(video: VideoTracks, found: LandmarkTrack, document: dict[str, Any]
             f"the face changes: the video falls into {len(video.tracks)} parts, and only the one with most frames "
             f"counts (from frame {found.start_frame})"
         )
-    share = found.frame_mask.mean()
-    if share < LOW_SHARE_WITH_FACE:
-        yield f"the face was found in only {share:.0%} of the frames"
-    several = found.several[found.frame_mask].mean()
-    if several > 0:
-        yield f"several faces in {several:.0%} of the frames: which one is followed is a rule, not a fact"
-    extreme = float((head_angle(found.pose[found.frame_mask]) > EXTREME_DEGREES).mean())
+    mask = found.frame_mask
+    yield from doubts(mask.mean(), found.several[mask].mean(), found.pose[mask], found.fps, document)
+
+
+def doubts(
+    share_with_face: float,
+    share_several: float,
+    pose: Float[np.ndarray, "time 4 4"],
+    fps: float,
+    document: dict[str, Any],
+    *,
+    resample: bool = True,
+) -> Iterator[str]:
+    """What a reader of a score must know of how the video shows the face.
+
+    Args:
+        share_with_face, share_several: of the frames: with the face; of these, with other faces in the picture.
+        pose: of the frames with the face.
+        fps: frame rate that windows were cut at.
+        document: of the released model.
+        resample: the rate could be changed.
+    """
+    if share_with_face < LOW_SHARE_WITH_FACE:
+        yield f"the face was found in only {share_with_face:.0%} of the frames"
+    if share_several > 0:
+        yield f"several faces in {share_several:.0%} of the frames: which one is followed is a rule, not a fact"
+    extreme = float((head_angle(pose) > EXTREME_DEGREES).mean()) if len(pose) else 0.0
     if extreme > EXTREME_SHARE:
         yield f"extreme pose: the head is turned by more than {EXTREME_DEGREES:.0f}° in {extreme:.0%} of the frames"
     rates = document.get("training", {}).get("fps")
-    if rates and not rates[0] * (1 - _RATE_TOLERANCE) <= found.fps <= rates[2] * (1 + _RATE_TOLERANCE):
+    if rates and not rates[0] * (1 - _RATE_TOLERANCE) <= fps <= rates[2] * (1 + _RATE_TOLERANCE):
         between = f"{rates[0]:.3g}" if rates[0] == rates[2] else f"{rates[0]:.3g} to {rates[2]:.3g}"
+        way_out = f"; --fps {rates[1]:.3g} resamples" if resample else ""
         yield (
-            f"frame rate unlike the training data: {found.fps:.3g} frames a second, the model was trained at "
-            f"{between}; --fps {rates[1]:.3g} resamples"
+            f"frame rate unlike the training data: {fps:.3g} frames a second, the model was trained at {between}"
+            f"{way_out}"
         )
 
 

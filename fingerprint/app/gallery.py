@@ -3,7 +3,8 @@
     gallery.json        model digest, landmark set, normalisation, windows, calibration with its id
     people/NAME.npz     window embeddings of NAME's videos
 
-Files have mode 0600, folders 0700. Everything appears whole or not at all.
+Files have mode 0600, folders 0700. Everything appears whole or not at all. Links are not followed, and what a file
+says of its size is checked before memory is taken for it.
 """
 
 from __future__ import annotations
@@ -14,21 +15,39 @@ import fcntl
 import hashlib
 import io
 import json
+import math
+import numbers
 import os
 import pathlib
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from fingerprint.app import private_files
 from fingerprint.errors import GalleryError, NameRefused
 from fingerprint.landmarks.names import check_identity
 
 _FORMAT = "fingerprint gallery 1"
 _FILE, _PEOPLE = "gallery.json", "people"
-_MAX_BYTES = 256 << 20
+CALIBRATION_FORMAT = "fingerprint calibration 1"
+_MAX_BYTES, _MAX_DOCUMENT, _MAX_HEADER = 256 << 20, 16 << 20, 10_000
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    RuntimeError,  # RecursionError too
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 _BOUND = ("model", "landmark_set", "normalization", "window")
 
 
@@ -97,16 +116,12 @@ class Gallery:
         """Replace the calibration.
 
         Raises:
-            GalleryError: it was made with another model.
+            GalleryError: it was made with another model, is of another version, or lacks numbers.
         """
-        if calibration.get("model") != self._document["model"]:
-            raise GalleryError(
-                f"the calibration is for model {_short(calibration.get('model'))}, the gallery for "
-                f"{_short(self._document['model'])}; calibrate with the gallery's model"
-            )
+        _check_calibration(calibration, self.model)
         with self._held():
             self._document = {**self._document, "calibration": calibration, "calibration_id": identifier(calibration)}
-            _write(self.folder / _FILE, json.dumps(self._document, indent=1, sort_keys=True).encode())
+            private_files.write(self.folder / _FILE, json.dumps(self._document, indent=1, sort_keys=True).encode())
 
     def names(self) -> list[str]:
         """Enrolled people, sorted."""
@@ -119,7 +134,7 @@ class Gallery:
             GalleryError: nobody of that name, or a damaged file.
         """
         path = self._path(name)
-        if not path.exists():
+        if not os.path.lexists(path):
             known = ", ".join(self.names()[:20]) or "nobody"
             raise GalleryError(f"{name} is not enrolled in {self.folder}; enrolled: {known}")
         return _read_template(path, name)
@@ -132,7 +147,9 @@ class Gallery:
         """
         with self._held():
             path = self._path(template.name)
-            if path.exists():
+            private_files.erase_leftovers(path)
+            there = os.path.lexists(path)
+            if there:
                 if not add:
                     raise GalleryError(
                         f"{template.name} is enrolled already; --add adds videos, "
@@ -144,11 +161,14 @@ class Gallery:
                 if video["sha256"] in seen:
                     raise GalleryError(f"{template.name}: one video twice (sha256 {video['sha256'][:12]}…)")
                 seen.add(video["sha256"])
-            _write(path, _template_bytes(template))
+            with private_files.opened(path, _MAX_BYTES, write=True) if there else contextlib.nullcontext() as old:
+                private_files.write(path, _template_bytes(template))
+                if old is not None:
+                    private_files.overwrite(old)
         return template
 
     def remove(self, name: str) -> None:
-        """Remove a person: the template's bytes are overwritten before the file goes.
+        """Remove a person: the template's bytes, and those of what a killed enrolment left, are overwritten first.
 
         A file system that keeps old blocks (snapshots, copy on write, flash) may still hold them.
 
@@ -157,24 +177,27 @@ class Gallery:
         """
         with self._held():
             path = self._path(name)
-            if not path.exists():
+            private_files.erase_leftovers(path)
+            if not os.path.lexists(path):
                 raise GalleryError(f"{name} is not enrolled in {self.folder}")
-            with open(path, "r+b") as file:
-                file.write(b"\0" * path.stat().st_size)
-                file.flush()
-                os.fsync(file.fileno())
-            path.unlink()
-            _sync_folder(path.parent)
+            private_files.erase(path)
 
     def _path(self, name: str) -> pathlib.Path:
+        people = self.folder / _PEOPLE
+        if people.is_symlink():
+            raise GalleryError(f"{people} is a link; wanted the gallery's own folder")
         try:
-            return self.folder / _PEOPLE / f"{check_identity(name, 'name')}.npz"
+            return people / f"{check_identity(name, 'name')}.npz"
         except NameRefused as refusal:
             raise GalleryError(str(refusal)) from None
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        with open(self.folder / ".lock", "a", opener=_private) as file:
+        try:
+            file = open(self.folder / ".lock", "a", opener=private_files.opener)  # noqa: SIM115
+        except OSError as error:
+            raise GalleryError(f"{self.folder} cannot be written to ({error})") from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -199,9 +222,11 @@ def create(folder: str | os.PathLike, released, calibration: dict[str, Any] | No
     """A new, empty gallery for a released model.
 
     Raises:
-        GalleryError: something lies there already.
+        GalleryError: something lies there already, or the calibration is none for this model.
     """
     folder = pathlib.Path(folder)
+    if calibration is not None:
+        _check_calibration(calibration, binding(released))
     if folder.exists() and any(folder.iterdir()):
         raise GalleryError(f"{folder} exists and is no gallery; choose an empty or new folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -214,7 +239,7 @@ def create(folder: str | os.PathLike, released, calibration: dict[str, Any] | No
         "calibration_id": identifier(calibration) if calibration is not None else None,
         **binding(released),
     }
-    _write(folder / _FILE, json.dumps(document, indent=1, sort_keys=True).encode())
+    private_files.write(folder / _FILE, json.dumps(document, indent=1, sort_keys=True).encode())
     return Gallery(folder, document)
 
 
@@ -223,8 +248,11 @@ def exists(folder: str | os.PathLike) -> bool:
     return (pathlib.Path(folder) / _FILE).is_file()
 
 
-def open_gallery(folder: str | os.PathLike) -> Gallery:
+def open_gallery(folder: str | os.PathLike, *, calibrated: bool = True) -> Gallery:
     """The gallery in `folder`.
+
+    Args:
+        calibrated: False leaves out its calibration, to replace one that is refused or to do without.
 
     Raises:
         GalleryError: none there, of another version, or damaged.
@@ -233,16 +261,64 @@ def open_gallery(folder: str | os.PathLike) -> Gallery:
     if not exists(folder):
         raise GalleryError(f"{folder} holds no gallery (no {_FILE}); `fingerprint enroll` makes one")
     try:
-        document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        with private_files.opened(folder / _FILE, _MAX_DOCUMENT) as file:
+            document = json.loads(file.read())
+        if not calibrated:
+            document |= {"calibration": None, "calibration_id": None}
         version, calibration, given = document["format"], document["calibration"], document["calibration_id"]
-        whole = all(name in document for name in (*_BOUND, "model_path"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        whole = all(name in document for name in _BOUND) and isinstance(document["model_path"], str)
+        named = identifier(calibration) if calibration is not None else None
+    except _DAMAGED as error:
         raise GalleryError(f"{folder / _FILE} is damaged ({type(error).__name__}: {error})") from error
     if version != _FORMAT or not whole:
         raise GalleryError(f"{folder / _FILE}: found format {version!r}, wanted {_FORMAT!r} with all its entries")
-    if given != (identifier(calibration) if calibration is not None else None):
+    if given != named:
         raise GalleryError(f"{folder / _FILE}: the calibration is not the one its id names; calibrate again")
-    return Gallery(folder, document)
+    found = Gallery(folder, document)
+    if calibration is not None:
+        _check_calibration(calibration, found.model)
+    return found
+
+
+def _check_calibration(found: Any, bound: dict[str, Any]) -> None:
+    """Refuse a calibration of another version or model, or without the numbers that decisions need."""
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != CALIBRATION_FORMAT:
+        raise GalleryError(f"the calibration has format {version!r}, wanted {CALIBRATION_FORMAT!r}; calibrate again")
+    for name in _BOUND:
+        if found.get(name) != bound[name]:
+            raise GalleryError(
+                f"the calibration is for {name} {_short(found.get(name))}, the gallery for {_short(bound[name])}; "
+                "calibrate with the gallery's model"
+            )
+    if lacking := sorted(name for name, sound in _calibration_parts(found) if not sound):
+        raise GalleryError(f"the calibration is damaged (see {', '.join(lacking)}); calibrate again")
+
+
+def _calibration_parts(found: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    points, line, evidence = found.get("thresholds"), found.get("calibration"), found.get("evidence")
+    yield "source", isinstance(found.get("source"), str)
+    yield "thresholds", isinstance(points, dict)
+    for name, point in points.items() if isinstance(points, dict) else ():
+        sound = isinstance(point, dict) and _numbers(point, "threshold", "validation_fmr", "validation_fnmr")
+        yield name, sound and all(item is None or _is_number(item) or _row(item, 2) for item in point.values())
+    yield "calibration", isinstance(line, dict) and _numbers(line, "scale", "offset")
+    bounds = line.get("llr_bounds") if isinstance(line, dict) else None
+    yield "llr_bounds", bounds is None or (_row(bounds, 2) and bounds[0] < 0 < bounds[1])
+    known = isinstance(evidence, dict) and _row(evidence.get("windows"), 3) and _numbers(evidence, "enrolment_clips")
+    yield "evidence", evidence is None or known
+
+
+def _numbers(found: dict[str, Any], *names: str) -> bool:
+    return all(_is_number(found.get(name)) for name in names)
+
+
+def _row(found: Any, length: int) -> bool:
+    return isinstance(found, list) and len(found) == length and all(map(_is_number, found))
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, numbers.Real) and not isinstance(found, bool) and math.isfinite(found)
 
 
 def _joined(old: Template, new: Template) -> Template:
@@ -265,53 +341,41 @@ def _template_bytes(template: Template) -> bytes:
 
 def _read_template(path: pathlib.Path, name: str) -> Template:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes, wanted at most {_MAX_BYTES}")
-        with np.load(path, allow_pickle=False) as archive:
-            if sum(entry.file_size for entry in archive.zip.infolist()) > _MAX_BYTES:
+        with private_files.opened(path, _MAX_BYTES) as file, zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
                 raise ValueError("larger inside than it may be")
-            vectors, video = archive["vectors"], archive["video"]
-            sealed = json.loads(archive["document"].tobytes())
-        sound = vectors.ndim == 2 and vectors.dtype == np.float32 and video.shape == vectors.shape[:1]
-        sound = sound and video.dtype == np.int32 and sealed["digest"] == _digest(vectors, video)
-        sound = sound and sealed["name"] == name
-        template = Template(name, vectors, video, tuple(sealed["videos"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            vectors, video = _array(archive, "vectors", np.float32, 2), _array(archive, "video", np.int32, 1)
+            sealed = json.loads(_array(archive, "document", np.uint8, 1).tobytes())
+        videos = tuple(sealed["videos"])
+        sound = sealed["name"] == name and sealed["digest"] == _digest(vectors, video)
+        sound = sound and all(isinstance(found["sha256"], str) for found in videos)
+        # Every video has a window, and every window a video.
+        sound = sound and len(video) == len(vectors) and np.unique(video).tolist() == list(range(len(videos)))
+        template = Template(name, vectors, video, videos)
+    except _DAMAGED as error:
         raise GalleryError(f"{path} is damaged ({type(error).__name__}: {error}); enrol {name} again") from error
     if not sound:
         raise GalleryError(f"{path} is damaged: its contents do not match their digest; enrol {name} again")
     return template
 
 
+def _array(archive: zipfile.ZipFile, name: str, dtype: type, axes: int) -> np.ndarray:
+    """An entry whose header promises no more than the entry holds."""
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as entry:
+        if (version := np.lib.format.read_magic(entry)) != (1, 0):
+            raise ValueError(f"{name}: .npy version {version}, wanted (1, 0)")
+        shape, by_column, found = np.lib.format.read_array_header_1_0(entry, max_header_size=_MAX_HEADER)
+        size, there = math.prod(shape) * found.itemsize, info.file_size - entry.tell()
+        if found != dtype or len(shape) != axes or by_column or min(shape) < 0 or size != there:
+            raise ValueError(f"{name}: header announces {found} {shape}, {there} bytes follow")
+        content = entry.read(size)
+        entry.read(1)  # the end makes zipfile compare the checksum
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
 def _digest(vectors: np.ndarray, video: np.ndarray) -> str:
     return hashlib.sha256(f"{vectors.shape}".encode() + vectors.tobytes() + video.tobytes()).hexdigest()
-
-
-def _private(path, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        with open(temporary, "xb", opener=_private) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: pathlib.Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _short(value: Any) -> str:

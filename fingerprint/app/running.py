@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fingerprint.app import evidence
 from fingerprint.app.decision import ACCEPTED, REJECTED, window_scores
 from fingerprint.app.gallery import Template
 from fingerprint.embed import ReleasedModel
@@ -66,6 +67,42 @@ def sequential_test(
     return SequentialTest(windowed, fmr=fmr, fnmr=fnmr)
 
 
+@dataclasses.dataclass(eq=False)
+class Seen:
+    """What a running verification has seen so far; filled as it goes."""
+
+    frames: int = 0
+    several: int = 0
+    seconds: list[float] = dataclasses.field(default_factory=list)
+    pose: list[np.ndarray] = dataclasses.field(default_factory=list)
+    vectors: list[np.ndarray] = dataclasses.field(default_factory=list)
+    gaps: int = 0
+
+    def add(self, face: FaceFrame) -> None:
+        """Count a frame."""
+        self.frames += 1
+        self.seconds.append(face.timestamp_us / 1e6)
+        if face.pose is not None:
+            self.pose.append(face.pose)
+            self.several += face.several
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, by the median step."""
+        return float(1 / np.median(np.diff(self.seconds))) if self.frames > 1 else 0.0
+
+    def doubts(self, document: dict[str, Any]) -> Iterator[str]:
+        """What a reader of the score must know."""
+        with_face = len(self.pose)
+        pose = np.array(self.pose).reshape(-1, 4, 4)
+        shares = with_face / max(self.frames, 1), self.several / max(with_face, 1)
+        yield from evidence.doubts(*shares, pose, self.fps, document, resample=False)
+        if self.gaps:
+            yield f"the frame rate varies: {self.gaps} windows with a gap in time were left out"
+        if "shape" in normalize.get(document["normalization"]).removes:
+            yield "the clip's mean face is that of what was seen so far; the error rates are of whole clips"
+
+
 def verify_running(
     faces: Iterable[FaceFrame],
     released: ReleasedModel,
@@ -73,27 +110,38 @@ def verify_running(
     test: SequentialTest,
     image_size: tuple[int, int],
     max_seconds: float,
+    seen: Seen,
 ) -> Iterator[Moment]:
     """A `Moment` for each window as soon as its last frame is there; ends with the frames or after `max_seconds`.
 
-    A normalisation that uses the clip's mean face uses the mean of what was seen so far. Another face in the picture
-    starts the evidence anew. The caller stops when it has seen enough.
+    A normalisation that uses the clip's mean face uses the mean of what was seen so far. A window in which time jumps
+    is left out. Another face in the picture starts the evidence anew, with the asked error rates halved each time, so
+    that all attempts together keep within twice the asked ones. The caller stops when it has seen enough.
+
+    Args:
+        seen: filled with what the frames show.
     """
     clip = _Clip(released, np.asarray(image_size, np.int32))
     scores: list[float] = []
     restarted = False
-    for count, face in enumerate(faces, start=1):
-        if face.new_face is not None:
-            clip.begin_anew(count - 1 - face.new_face)
-            test, scores, restarted = SequentialTest(test.calibration, fmr=test.fmr, fnmr=test.fnmr), [], True
-        clip.add(face)
+    for face in faces:
         seconds = face.timestamp_us / 1e6
         if seconds > max_seconds:
             return
+        if face.new_face is not None:
+            clip.begin_anew(seen.frames - face.new_face)
+            test = SequentialTest(test.calibration, fmr=test.fmr / 2, fnmr=test.fnmr / 2)
+            scores, restarted = [], True
+        seen.add(face)
+        clip.add(face)
         window = clip.complete()
         if window is None:
             continue
+        if clip.time_jumps:
+            seen.gaps += 1
+            continue
         vector = released.embedder.embed(released.params, *window)
+        seen.vectors.append(vector[0])
         score = float(window_scores(template, vector)[0])
         scores.append(score)
         state = test.push(score)
@@ -124,6 +172,12 @@ class _Clip:
     def begin_seconds(self) -> float:
         """Time of the first frame of the window that ends with the newest frame."""
         return self._seconds[-self._embedder.spec.length]
+
+    @property
+    def time_jumps(self) -> bool:
+        """Whether two frames of that window are further apart than three steps."""
+        steps = np.diff(self._seconds[-self._embedder.spec.length :])
+        return bool(len(steps) and steps.max() > 3 * np.median(np.diff(self._seconds)))
 
     def begin_anew(self, keep: int) -> None:
         """Forget all but the newest `keep` frames."""

@@ -9,41 +9,32 @@ Source: AVAPrintDB (MIT), benchmark/code/graph_model/preprocessing/landmarks_ext
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 from jaxtyping import Float, Float32
 
 from fingerprint.errors import ArrayRefused
-from fingerprint.landmarks import topology, video
+from fingerprint.landmarks import topology
 from fingerprint.landmarks.track import VideoTracks
 
 LANDMARK_SET = "avaprintdb109"
 
 
-def faithful(
-    source: str | os.PathLike | VideoTracks, *, model_file: str | os.PathLike | None = None
-) -> Float32[np.ndarray, "time 109 3"]:
+def faithful(source: VideoTracks) -> Float32[np.ndarray, "time 109 3"]:
     """Landmarks of a video as AVAPrintDB's script writes them.
 
     Args:
-        source: a video, or tracks extracted with clock `index` and mode `video`.
-        model_file: as `model_file.find` gives it; needed for a video.
+        source: tracks extracted with clock `index` and mode `video`.
 
     Raises:
-        VideoRefused: the video cannot be used.
         ArrayRefused: tracks of another clock or mode; or no frame with a face.
     """
-    if isinstance(source, VideoTracks):
-        made = (source.provenance.get("mode"), source.provenance.get("clock"))
-        if made != ("video", "index"):
-            detail = f"mode and clock {made}; wanted ('video', 'index'), which AVAPrintDB uses"
-            raise ArrayRefused(source.provenance.get("file", "tracks"), "provenance", detail)
-        where, faces = source.provenance.get("file", "tracks"), [t.landmarks[t.frame_mask] for t in source.tracks]
-        landmarks = np.concatenate(faces) if faces else np.zeros((0, 478, 3), np.float32)
-    else:
-        where, landmarks = source, _landmarks_of(source, model_file)
-    out = normalise(landmarks)
+    where = source.provenance.get("file", "tracks")
+    made = (source.provenance.get("mode"), source.provenance.get("clock"))
+    if made != ("video", "index"):
+        detail = f"mode and clock {made}; wanted ('video', 'index'), which AVAPrintDB uses"
+        raise ArrayRefused(where, "provenance", detail)
+    faces = [track.landmarks[track.frame_mask] for track in source.tracks]
+    out = normalise(np.concatenate(faces)) if faces else ()
     if not len(out):
         raise ArrayRefused(where, "empty", "no frame with a face")
     return out
@@ -62,16 +53,3 @@ def normalise(landmarks: Float[np.ndarray, "time 478 3"]) -> Float32[np.ndarray,
     unit = np.linalg.norm(chosen[:, one] - chosen[:, other], axis=1)
     keep = np.isfinite(unit) & (unit > 0)
     return ((chosen - nose[latest][:, None])[keep] / unit[keep, None, None]).astype(np.float32)
-
-
-def _landmarks_of(path: str | os.PathLike, model_file) -> Float32[np.ndarray, "frame 478 3"]:
-    # MediaPipe takes a second to import, and tracks do not need it.
-    from fingerprint.landmarks import extract
-
-    fps, found = video.open_video(path).fps, []
-    with extract.FaceLandmarker(model_file) as landmarker:
-        for frame in video.frames(path):
-            face = landmarker.detect(frame.rgb, int(frame.index / fps * 1000))
-            if face is not None:
-                found.append(face[0])
-    return np.stack(found) if found else np.zeros((0, 478, 3), np.float32)

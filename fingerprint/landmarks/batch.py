@@ -6,7 +6,8 @@ Rules:
   now) with the same options, model file and versions of MediaPipe and PyAV. Neither time nor size of a file decides.
   Anything else is extracted again, failures included.
 * A failure to acquire is a video from which no usable track came: refused, crashed, or without any face. The failure
-  budget is a share of such videos.
+  budget is a share of such videos. Hidden files of a tree, such as `._a.mp4` of macOS, are no videos: only their number
+  is told.
 * Each worker is a process with one video at a time and one core's worth of threads; the largest videos go first, so
   that cores end together. A worker that dies takes its video with it (`crashed`) and is replaced.
 """
@@ -17,6 +18,7 @@ import contextlib
 import csv
 import dataclasses
 import fcntl
+import fnmatch
 import io
 import json
 import os
@@ -30,11 +32,14 @@ from fingerprint.errors import ConfigError, DatasetError, WorkdirLocked
 from fingerprint.landmarks import extract, track
 from fingerprint.landmarks.model_file import find as find_model_file
 from fingerprint.landmarks.names import VIDEO_SUFFIXES
-from fingerprint.landmarks.workers import NO_FACE, REFUSED, Outcome, UnderWay, VideoFile, messages
+from fingerprint.landmarks.workers import HIDDEN, NO_FACE, REFUSED, Outcome, UnderWay, VideoFile, messages
 
 FAILURES, SUMMARY = "failures.csv", "summary.json"
 OVERLAY_SUFFIX = ".overlay.mp4"
 """Of the videos that `overlay` makes; a tree of videos may hold them, and they are not extracted in turn."""
+_PARTIAL_OVERLAY = f".*{OVERLAY_SUFFIX}.*"
+_PARTIAL = (f".*{track.SUFFIX}?*", _PARTIAL_OVERLAY, ".*.npy.tmp.npy", f".{FAILURES}.*", f".{SUMMARY}.*")
+"""Files under way of all that is written into a folder of tracks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +68,8 @@ class Summary:
     """What came of a batch; `summary.json` holds the same.
 
     Attributes:
-        files: videos in all.
+        files: videos in all, hidden ones not among them.
+        hidden: hidden files with a video's name, left out.
         done: a usable track was made by this run.
         skipped: a usable track was there already.
         failed: refused or crashed.
@@ -79,6 +85,7 @@ class Summary:
     """
 
     files: int
+    hidden: int
     done: int
     skipped: int
     failed: int
@@ -100,7 +107,7 @@ def find_videos(paths: Iterable[str | os.PathLike]) -> list[VideoFile]:
     """The videos that files and trees name, sorted; what a tree holds but should not be read comes as refused.
 
     Raises:
-        DatasetError: no video, or two whose tracks would have the same name.
+        DatasetError: no video but hidden ones, or two whose tracks would have the same name.
     """
     paths = [pathlib.Path(path) for path in paths]
     found: dict[pathlib.PurePath, VideoFile] = {}
@@ -114,10 +121,10 @@ def find_videos(paths: Iterable[str | os.PathLike]) -> list[VideoFile]:
                 )
             if other.refused or other is entry:  # what is hidden in a tree may be named itself as well
                 found[entry.relative] = entry
-    if not found:
-        raise DatasetError(
-            f"no video in {', '.join(map(str, paths)) or 'an empty list'}; looked for {' '.join(VIDEO_SUFFIXES)}"
-        )
+    if all(entry.refused == HIDDEN for entry in found.values()):
+        where = ", ".join(map(str, paths)) or "an empty list"
+        also = f"; {len(found)} hidden" if found else ""
+        raise DatasetError(f"no video in {where}; looked for {' '.join(VIDEO_SUFFIXES)}{also}")
     return sorted(found.values(), key=lambda entry: entry.name)
 
 
@@ -132,7 +139,7 @@ def _in_tree(root: pathlib.Path) -> Iterator[VideoFile]:
             *leaving,
         ]:
             path = folder / name
-            if name.endswith(OVERLAY_SUFFIX):
+            if name.endswith(OVERLAY_SUFFIX) or fnmatch.fnmatchcase(name, _PARTIAL_OVERLAY):
                 continue
             if name in leaving or path.suffix.lower() in VIDEO_SUFFIXES:
                 relative = path.relative_to(root)
@@ -141,7 +148,7 @@ def _in_tree(root: pathlib.Path) -> Iterator[VideoFile]:
 
 def _why_not(path: pathlib.Path, relative: pathlib.PurePath, root: pathlib.Path) -> str:
     if any(part.startswith(".") for part in relative.parts):
-        return "hidden"
+        return HIDDEN
     if not _inside(path, root):
         return "outside_root"
     return "not_a_file" if path.exists() and not path.is_file() else ""
@@ -185,12 +192,15 @@ def extract_all(
         WorkdirLocked: another batch holds `out`.
         ModelFileMissing: no model file, or another one.
         ConfigError: no process.
+        ArrayRefused: a video whose track would lie outside `out`; nothing is done then.
         OSError: the disk is full or read-only.
     """
     if processes < 1:
         raise ConfigError(f"{processes} processes; wanted at least 1")
     model = find_model_file(model_file)
     out = pathlib.Path(out)
+    for entry in videos:
+        track.track_path(out, entry.relative)  # refuses what leads out of it
     began = time.monotonic()
     with _held(out):
         _remove_partial(out)
@@ -220,7 +230,8 @@ class _Tally:
 
     def __init__(self, videos: Sequence[VideoFile], began: float):
         self.began = began
-        self.files = len(set(videos))
+        self.hidden = sum(entry.refused == HIDDEN for entry in set(videos))
+        self.files = len(set(videos)) - self.hidden
         self.sizes = {entry: _size(entry.path) for entry in videos if not entry.refused}
         self.to_do = sorted(self.sizes, key=lambda entry: (-self.sizes[entry], entry.name))
         self.under_way: dict[VideoFile, UnderWay] = {}
@@ -229,7 +240,7 @@ class _Tally:
         self.failed = self.extracted_frames = self.bytes_extracted = 0
         self.bytes_left = sum(self.sizes.values())
         for entry in videos:
-            if entry.refused:
+            if entry.refused not in ("", HIDDEN):
                 self.take(entry, Outcome(entry.refused, REFUSED[entry.refused]))
 
     def take(self, entry: VideoFile, message: Outcome | UnderWay) -> None:
@@ -263,6 +274,7 @@ class _Tally:
         seconds = time.monotonic() - self.began
         return Summary(
             files=self.files,
+            hidden=self.hidden,
             done=len(usable) - skipped,
             skipped=skipped,
             failed=reasons.total() - reasons[NO_FACE],
@@ -314,9 +326,10 @@ def _held(out: pathlib.Path) -> Iterator[None]:
 
 
 def _remove_partial(out: pathlib.Path) -> None:
-    """Remove what killed workers left half-written; the folder is held, so nobody is writing."""
-    for partial in out.rglob(f".*{track.SUFFIX}?*"):
-        partial.unlink(missing_ok=True)
+    """Remove what killed processes left half-written; the folder is held, so nobody is writing."""
+    for pattern in _PARTIAL:
+        for partial in out.rglob(pattern):
+            partial.unlink(missing_ok=True)
 
 
 def _write_whole(path: pathlib.Path, text: str) -> None:

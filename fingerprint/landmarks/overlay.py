@@ -44,17 +44,18 @@ def write_overlay(
 
     Raises:
         VideoRefused: as `video.open_video`.
-        ArrayRefused: the tracks are of another video: they hold more or fewer frames.
+        ArrayRefused: the tracks are of another video: they hold more or fewer frames than can be decoded.
     """
     info = video.open_video(source, root)
-    if info.num_frames != tracks.num_frames:
-        raise ArrayRefused(out, "shape", f"tracks of {tracks.num_frames} frames; {source} has {info.num_frames}")
-    video.write_video(out, _pictures(source, tracks, root, longest_side), info.fps)
+    video.write_video(out, _pictures(source, info, tracks, root, longest_side), info.fps)
 
 
-def _pictures(source, tracks: track.VideoTracks, root, longest_side: int) -> Iterator[Picture]:
-    starts = [part.start_frame for part in tracks.tracks]
-    for frame in video.frames(source, root):
+def _pictures(source, info: video.VideoInfo, tracks: track.VideoTracks, root, longest_side: int) -> Iterator[Picture]:
+    starts, count = [part.start_frame for part in tracks.tracks], 0
+    # Counted as they come: what the file promises may be a little more than can be decoded.
+    for count, frame in enumerate(video.frames(source, root, info=info), 1):
+        if count > tracks.num_frames:
+            break
         picture = smaller(frame.rgb, longest_side)
         number = int(np.searchsorted(starts, frame.index, side="right")) - 1
         if number < 0:
@@ -66,6 +67,9 @@ def _pictures(source, tracks: track.VideoTracks, root, longest_side: int) -> Ite
             continue
         picture = draw_face(picture, part.landmarks[at], TRACK_COLOURS[number % len(TRACK_COLOURS)])
         yield draw_border(picture, SEVERAL_COLOUR) if part.several[at] else picture
+    if count != tracks.num_frames:
+        found = f"{count} or more" if count > tracks.num_frames else str(count)
+        raise ArrayRefused(source, "shape", f"{found} frames; wanted the {tracks.num_frames} of its tracks")
 
 
 def smaller(picture: Picture, longest_side: int) -> Picture:

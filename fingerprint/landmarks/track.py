@@ -26,11 +26,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 
 from fingerprint.errors import ArrayRefused, UnknownName
-from fingerprint.landmarks import arrays, topology
+from fingerprint.landmarks import arrays, topology, track_checks
 
 NUM_POINTS, NUM_BLENDSHAPES = 478, 52
 SUFFIX = ".track.npz"
-VERSION = 1
 _BLOCK = 64
 _VALUES = NUM_POINTS * 3 + NUM_BLENDSHAPES + 16
 _MAX_JSON = 4 << 20
@@ -69,6 +68,17 @@ class LandmarkTrack:
 
     def __len__(self) -> int:
         return len(self.frame_mask)
+
+    @property
+    def steady_fps(self) -> float:
+        """Frames per second by the median step between frames, which a pause does not lower."""
+        return 1e6 / float(np.median(np.diff(self.timestamps))) if len(self) > 1 else self.fps
+
+    @property
+    def uneven(self) -> bool:
+        """A step between frames differs from the median step by more than half of it."""
+        steps = np.diff(self.timestamps)
+        return bool(len(steps) and np.any(np.abs(steps - np.median(steps)) > 0.5 * np.median(steps)))
 
     def points(self, landmark_set: str) -> Float[np.ndarray, "time vertex 3"]:
         """The landmarks of a named subset of MediaPipe's 478.
@@ -135,7 +145,7 @@ class Writer:
         """
         self._flush()
         header = {
-            "version": VERSION,
+            "version": track_checks.VERSION,
             "num_frames": self.num_frames,
             "starts": [int(start) for start in starts],
             "image_size": [int(side) for side in image_size],
@@ -202,14 +212,16 @@ def read(path: str | os.PathLike, *, root: str | os.PathLike | None = None) -> V
     """Read and check a track file.
 
     Raises:
-        ArrayRefused: missing, damaged, of another version, outside `root`.
+        ArrayRefused: missing, damaged, of another version, outside `root`, or with values that no extraction gives.
     """
     path = arrays._inside(path, root)
     with open(path, "rb") as file:
-        header = _header(_entry(file, path, "header", _MAX_JSON), path)
+        header = track_checks.header(_entry(file, path, "header", _MAX_JSON), path)
         blocks = _entry(file, path, "frames", 16 + header["num_frames"] * _MAX_FRAME_BYTES)
     mask, several, times, values = _frames(blocks, header["num_frames"], path)
+    track_checks.times(times, header["fps"], path)
     landmarks, blendshapes, pose = np.split(values, np.cumsum([NUM_POINTS * 3, NUM_BLENDSHAPES]), axis=1)
+    track_checks.values(landmarks, blendshapes, pose, path)
     landmarks, pose = landmarks.reshape(-1, NUM_POINTS, 3), pose.reshape(-1, 4, 4)
     size, tracks = tuple(header["image_size"]), []
     for start, end in itertools.pairwise([*header["starts"], header["num_frames"]]):
@@ -226,7 +238,7 @@ def read_header(path: str | os.PathLike, *, root: str | os.PathLike | None = Non
     """
     path = arrays._inside(path, root)
     with open(path, "rb") as file:
-        header = _header(_entry(file, path, "header", _MAX_JSON), path)
+        header = track_checks.header(_entry(file, path, "header", _MAX_JSON), path)
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
     if damaged:
@@ -238,12 +250,19 @@ def resample(track: LandmarkTrack, fps: float) -> LandmarkTrack:
     """The track at a uniform rate, from its first frame's time on.
 
     Linear in time between two frames with a face; masked where either neighbour is, or where they are more than two
-    frame times apart. The pose's rotation is made orthonormal again.
+    frame times (by `steady_fps`) apart. The pose's rotation is made orthonormal again.
+
+    Raises:
+        ArrayRefused: no rate, or more than `arrays.MAX_FRAMES` frames would come out.
     """
     if not fps > 0 or not np.isfinite(fps):
         raise ArrayRefused("resample", "keys", f"rate {fps}; wanted a positive number of frames per second")
     old = track.timestamps.astype(np.float64)
-    count = int((old[-1] - old[0]) * fps / 1e6 + 1e-3) + 1
+    frames = float(old[-1] - old[0]) * fps / 1e6 + 1e-3
+    if not frames < arrays.MAX_FRAMES:
+        detail = f"{frames:.0f} frames at {fps:g} a second; wanted at most {arrays.MAX_FRAMES}"
+        raise ArrayRefused("resample", "too_long", detail)
+    count = int(frames) + 1
     times = np.minimum(old[0] + np.arange(count) * 1e6 / fps, old[-1])
     right = np.clip(np.searchsorted(old, times), min(1, len(old) - 1), len(old) - 1)
     left = np.maximum(right - 1, 0)
@@ -251,7 +270,7 @@ def resample(track: LandmarkTrack, fps: float) -> LandmarkTrack:
     # Timestamps are whole microseconds: a time that near a frame's own is that frame, and needs no neighbour.
     needs_left, needs_right = old[right] - times > 1, times - old[left] > 1
     weight = np.where(needs_left, np.where(needs_right, (times - old[left]) / np.maximum(gap, 1), 0), 1)
-    near = (gap <= _LONGEST_GAP * 1e6 / track.fps + 1) | ~(needs_left & needs_right)
+    near = (gap <= _LONGEST_GAP * 1e6 / track.steady_fps + 1) | ~(needs_left & needs_right)
     mask = (track.frame_mask[left] | ~needs_left) & (track.frame_mask[right] | ~needs_right) & near
 
     def between(values: Shaped[np.ndarray, "time ..."]) -> Float32[np.ndarray, "time ..."]:
@@ -274,7 +293,14 @@ def resample(track: LandmarkTrack, fps: float) -> LandmarkTrack:
 
 
 def track_path(out: str | os.PathLike, relative: str | os.PathLike) -> pathlib.Path:
-    """Where the track file of a video lies: `a/b.mp4` becomes `<out>/a/b.mp4.track.npz`."""
+    """Where the track file of a video lies: `a/b.mp4` becomes `<out>/a/b.mp4.track.npz`.
+
+    Raises:
+        ArrayRefused: `relative` is absolute or holds `..`, so that it may lead out of `out`.
+    """
+    path = pathlib.PurePath(relative)
+    if path.is_absolute() or ".." in path.parts:
+        raise ArrayRefused(relative, "outside_root", f"leads out of {out}; wanted a path below it without '..'")
     return pathlib.Path(out) / f"{relative}{SUFFIX}"
 
 
@@ -348,32 +374,6 @@ def _entry(file: IO[bytes], where: pathlib.Path, name: str, most: int) -> bytes:
     return content
 
 
-def _header(text: bytes, where: pathlib.Path) -> dict[str, Any]:
-    try:
-        header = json.loads(text)
-        version = header["version"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArrayRefused(where, "header", f"unreadable header ({type(error).__name__})") from error
-    if version != VERSION:
-        raise ArrayRefused(where, "version", f"track file of version {version!r}; this package reads {VERSION}")
-    try:
-        frames, starts, size = int(header["num_frames"]), header["starts"], header["image_size"]
-        sound = (
-            1 <= frames <= arrays.MAX_FRAMES
-            and all(type(value) is int for value in [*starts, *size])
-            and (not starts or (starts[0] == 0 and starts == sorted(set(starts)) and starts[-1] < frames))
-            and len(size) == 2
-            and min(size) > 0
-            and 0 < float(header["fps"]) < 1e6
-            and isinstance(header["provenance"], dict)
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArrayRefused(where, "header", f"incomplete header ({type(error).__name__}: {error})") from error
-    if not sound:
-        raise ArrayRefused(where, "header", f"{frames} frames, tracks from {starts[:5]}, image size {size}: impossible")
-    return header
-
-
 def _frames(blocks: bytes, num_frames: int, where: pathlib.Path) -> tuple[np.ndarray, ...]:
     """Mask, several, timestamps and values of all frames."""
     mask, several = np.zeros(num_frames, bool), np.zeros(num_frames, bool)
@@ -395,8 +395,8 @@ def _frames(blocks: bytes, num_frames: int, where: pathlib.Path) -> tuple[np.nda
         if valid:
             last = values[part][mask[part]][-1:]
         last_time = times[start + count - 1]
-    if place != len(blocks) or np.any(np.diff(times) <= 0) or not np.all(np.isfinite(values)):
-        raise ArrayRefused(where, "damaged", "left-over bytes, times that do not rise, or values that are not finite")
+    if place != len(blocks):
+        raise ArrayRefused(where, "damaged", f"{len(blocks) - place} bytes after the last frame")
     return mask, several, times, values
 
 

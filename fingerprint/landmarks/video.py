@@ -88,13 +88,11 @@ def open_video(
         VideoRefused: with `reason` one of `outside_root`, `missing`, `not_a_file`, `empty`, `not_a_video`,
             `no_video_stream`, `no_frame_rate`, `one_frame`, `too_long`, `truncated`, `damaged`.
     """
-    with _regular_file(path, root) as file, _container(file, path) as container:
-        stream = container.streams.video[0]
+    with _regular_file(path, root) as file, _container(file, path) as (container, stream):
         times = _packet_times(container, stream, path, max_frames)
         _refuse_if_cut(path, times, stream.frames, _promised_seconds(container))
         fps, variable, seconds = _rate(times, stream, path)
-    with _regular_file(path, root) as file, _container(file, path) as container:
-        stream = container.streams.video[0]
+    with _regular_file(path, root) as file, _container(file, path) as (container, stream):
         try:
             first = next(container.decode(stream), None)
         except av.error.FFmpegError as error:
@@ -134,8 +132,8 @@ def frames(
         return
     info = info or open_video(path, root, max_frames=max_frames)
     count = 0
-    with _regular_file(path, root) as file, _container(file, path) as container:
-        for frame in _decoded(container, path):
+    with _regular_file(path, root) as file, _container(file, path) as opened:
+        for frame in _decoded(*opened, path):
             yield frame
             count += 1
     lost = info.num_frames - count
@@ -177,7 +175,7 @@ def write_video(path: str | os.PathLike, pictures: Iterable[UInt8[np.ndarray, "h
 def _regular_file(path: str | os.PathLike, root: str | os.PathLike | None) -> IO[bytes]:
     if root is not None:
         leads_to = pathlib.Path(path).resolve()
-        if ".." in pathlib.Path(path).parts or not leads_to.is_relative_to(pathlib.Path(root).resolve()):
+        if not leads_to.is_relative_to(pathlib.Path(root).resolve()):
             raise VideoRefused(path, "outside_root", f"leads to {leads_to}; wanted a file under {root}")
     try:
         # A pipe without a writer would block the opening itself.
@@ -194,7 +192,8 @@ def _regular_file(path: str | os.PathLike, root: str | os.PathLike | None) -> IO
 
 
 @contextlib.contextmanager
-def _container(file, path, **how) -> Iterator[av.container.InputContainer]:
+def _container(file, path, **how) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The opened file and the stream that moves: the first that is no cover picture."""
     try:
         container = av.open(file, mode="r", metadata_errors="replace", **({"options": _SAFE} | how))
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -207,13 +206,14 @@ def _container(file, path, **how) -> Iterator[av.container.InputContainer]:
         )
         raise VideoRefused(path, "truncated" if cut else "not_a_video", detail) from error
     with container:
-        if not [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]:
+        moving = (s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic)
+        stream = next(moving, None)
+        if stream is None:
             kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
             raise VideoRefused(path, "no_video_stream", f"no video stream; streams found: {kinds}")
-        stream = container.streams.video[0]
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
-        yield container
+        yield container, stream
 
 
 def _begins_as_mp4(file) -> bool:
@@ -278,8 +278,7 @@ def _quarter_turns(frame) -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _decoded(container, path) -> Iterator[Frame]:
-    stream = container.streams.video[0]
+def _decoded(container, stream, path) -> Iterator[Frame]:
     count, first, last = 0, None, -1
     rate = stream.average_rate
     decoder = container.decode(stream)
@@ -333,7 +332,7 @@ def _live_frames(path: str | os.PathLike, max_frames: int) -> Iterator[Frame]:
                 raise VideoRefused(path, "missing", f"cannot be opened: {error.strerror}") from error
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             source = _container(file if regular else _Pipe(file), path)
-        for frame in _decoded(stack.enter_context(source), path):
+        for frame in _decoded(*stack.enter_context(source), path):
             if frame.index >= max_frames:
                 return
             yield frame

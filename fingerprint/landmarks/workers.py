@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 from fingerprint.errors import ArrayRefused, FingerprintError, VideoRefused
 from fingerprint.landmarks import extract, track, video
 
-NO_FACE, CRASHED = "no_face", "crashed"
+NO_FACE, CRASHED, HIDDEN = "no_face", "crashed", "hidden"
 _REPORT_SECONDS = 0.25
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 REFUSED = {
-    "hidden": "a hidden file, or one in a hidden folder; name it itself if it is wanted",
+    HIDDEN: "a hidden file, or one in a hidden folder; name it itself if it is wanted",
     "outside_root": "a symbolic link that leaves the tree; name its target itself if it is wanted",
     "not_a_file": "not a regular file",
 }
@@ -36,7 +36,7 @@ class VideoFile(NamedTuple):
 
     Attributes:
         root: folder that the file, symbolic links followed, must lie in.
-        relative: the file's path below it; names the track file too.
+        relative: the file's path below it, without `..`; names the track file too.
         refused: reason why it is not looked at; "" for a video that is.
     """
 
@@ -184,6 +184,7 @@ def settle(
 
     Raises:
         FingerprintError, OSError: what would meet every other video too: no model file, a full disk.
+        ArrayRefused: `relative` leads out of `out`.
     """
     if entry.refused:
         return Outcome(entry.refused, REFUSED[entry.refused])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _MARKS = {"accepted": "yes", "rejected": "no", "undecided": ""}
 _ORDER_BLIND = ("gcn_tap",)  # architectures that pool frames without regard to their order
-_MOST_TIMES = 1e6  # a larger ratio rests on the tails of the calibration, where nothing was measured
 
 
 def build(report: VerificationReport, drawings: Mapping[str, Drawing]) -> Document:
@@ -74,27 +72,11 @@ def grounds(report: VerificationReport) -> str:
         )
     if _known(report.llr):
         subject = "a score" if report.sequential is None else "evidence"
-        parts.append(f"Such {subject} is {comparison(report.llr, report.claim)}.")
+        parts.append(f"Such {subject} is {wording.odds(report.llr, report.claim)}.")
     seconds, windows = report.evidence.get("seconds"), report.evidence.get("windows")
     shown = f" with a face in {share} of the frames" if (share := _face_share(report)) != "n/a" else ""
     parts.append(f"What was seen: {_seconds(seconds)} of video{shown}, {_windows(windows)}.")
     return " ".join(parts)
-
-
-def comparison(llr: float, claim: str) -> str:
-    """A log likelihood ratio (natural log) in words: "12 times more probable if A drives the video than if ..."."""
-    if abs(llr) < math.log(1.05):
-        return f"about as probable if {claim} drives the video as if someone else does"
-    if llr > 0:
-        return f"{_times(llr)} times more probable if {claim} drives the video than if someone else does"
-    return f"{_times(llr)} times more probable if someone else drives the video than if {claim} does"
-
-
-def _times(llr: float) -> str:
-    if abs(llr) > math.log(_MOST_TIMES):
-        return f"more than {_MOST_TIMES:,.0f}"
-    times = math.exp(abs(llr))
-    return f"{times:.1f}" if times < 9.95 else f"{round(times, 1 - int(math.log10(times))):,.0f}"
 
 
 def crossing(sequential: Mapping[str, Any]) -> int | None:
@@ -171,7 +153,8 @@ def _rate_card(report, rate: str) -> Number:
         behind, weak = wording.errors_behind({"errors": errors}), errors < wording.RULE_OF_30
     elif point:
         behind = f"at threshold {_number(point.get('value'))}"
-    return Number(label, wording.number(rate, found), wording.interval(rate, found), behind, weak)
+    spread = wording.interval(rate, found) or _limit(point, rate)
+    return Number(label, wording.number(rate, found), spread, behind, weak)
 
 
 def _errors(point: Mapping[str, Any], rate: str) -> int | None:
@@ -196,8 +179,8 @@ def _calibration(report, drawing: Drawing) -> list:
 def _strength(report) -> str:
     return (
         f"The log likelihood ratio is {_signed(report.llr)}: on the scale fitted to development videos, this score is "
-        f"{comparison(report.llr, report.claim)}. This weighs the video alone; how probable the claim is depends also "
-        "on what else is known."
+        f"{wording.odds(report.llr, report.claim)}. This weighs the video alone; how probable the claim is depends "
+        "also on what else is known."
     )
 
 
@@ -274,7 +257,7 @@ def _limits(report) -> list:
 
 
 def _provenance(report) -> list:
-    rows = [("SHA-256 of the video", report.sha256 or "not known"), *_flat(report.ids)]
+    rows = [("SHA-256 of the video", report.sha256 or "none: a stream is seen only once"), *_flat(report.ids)]
     blocks: list = [_facts(rows)]
     if report.provenance:
         whole = strict_json.dumps(report.provenance, indent=2).rstrip()
@@ -311,7 +294,14 @@ def _rate_in_words(point: Mapping[str, Any], rate: str) -> str:
     found = _entry(point, rate)
     if found["value"] is None:
         return "a share that is not known"
-    return wording.spoken(rate, found) + ("" if found["low"] is not None else " (no interval could be made)")
+    if found["low"] is not None:
+        return wording.spoken(rate, found)
+    return f"{wording.number(rate, found)} ({_limit(point, rate) or 'no interval could be made'})"
+
+
+def _limit(point: Mapping[str, Any], rate: str) -> str:
+    upper = point.get(f"{rate}_upper")
+    return f"95 % upper limit {wording.number(rate, upper)}" if _known(upper) else ""
 
 
 def _by_what(report) -> str:
@@ -332,9 +322,9 @@ def _side(report) -> str:
 def _odds(llr: float | None) -> str:
     if not _known(llr):
         return "no calibration"
-    if abs(llr) < math.log(1.05):
+    if wording.is_even(llr):
         return "for neither side"
-    return f"{_times(llr)} : 1 {'for' if llr > 0 else 'against'} the claim"
+    return f"{wording.times(llr)} : 1 {'for' if llr > 0 else 'against'} the claim"
 
 
 def _number(value: Any) -> str:

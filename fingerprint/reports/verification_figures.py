@@ -135,11 +135,16 @@ def _calibration(report) -> Drawing:
         return Drawing(name, title, missing="the calibration kept no development scores")
     low, high = values.min(), values.max()
     room = 0.06 * max(high - low, 1e-6)
-    reach = np.array([low - room, high + room])
+    reach = np.linspace(low - room, high + room, 200)
+    bounds = found.get("llr_bounds") or (-np.inf, np.inf)
+
+    def ratio(score):
+        return np.clip(found["scale"] * score + found["offset"], *bounds)
+
     figure = new_figure((4.6, 4.6))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 1))
     style_axes(upper, "", "Log likelihood ratio")
-    upper.plot(reach, found["scale"] * reach + found["offset"], color=INK, linewidth=1.6)
+    upper.plot(reach, ratio(reach), color=INK, linewidth=1.6)
     upper.axhline(0, color=FAINT, linewidth=0.8)
     style_axes(lower, "Score (cosine)", "Development scores\n(density)").set_yticks([])
     for side, colour in (("non_mated", VERMILION), ("mated", BLUE)):
@@ -150,11 +155,11 @@ def _calibration(report) -> Drawing:
     _threshold_line(upper.axvline, report.threshold)
     words = _threshold_line(lower.axvline, report.threshold)
     if report.score is not None:
-        place = found["scale"] * report.score + found["offset"]
+        place = float(ratio(report.score))
         upper.plot(report.score, place, "D", color=GREEN, markersize=9, markeredgecolor="white")
         lower.axvline(report.score, color=GREEN, linewidth=2, label="this video")
         words = f" This video: score {report.score:.3f}, log likelihood ratio {place:+.2f}.{words}"
-    upper.set_xlim(*reach)
+    upper.set_xlim(reach[0], reach[-1])
     legend_below(lower, columns=2)
     caption = (
         "Above, how a score becomes a log likelihood ratio; below, how scores of comparisons with known answer lay, "

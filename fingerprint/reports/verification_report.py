@@ -28,12 +28,13 @@ class VerificationReport:
 
     Attributes:
         claim: name of the person who is said to drive the video.
-        video: file name. sha256: of the file.
+        video: file name. sha256: of the file; None of a stream, which is seen only once.
         decision: "accepted", "rejected" or "undecided".
         score: mean cosine of the video with the enrolment, in [-1, 1]; None where there is none.
         llr: calibrated log likelihood ratio (natural log) of the score; None without calibration.
         threshold: what the decision was made by, or None: name, value, fmr and fnmr (shares), fmr_interval and
-            fnmr_interval ([low, high] or None), identities, mated, non_mated (numbers behind the rates), source.
+            fnmr_interval ([low, high] or None), fmr_upper and fnmr_upper (95 % upper limits or None), identities,
+            mated, non_mated (numbers behind the rates), source.
         evidence: seconds, windows, frames, share_with_face, fps, image_size ([width, height]), tracks.
         warnings: sentences.
         ids: model, calibration and whatever else names what was used; `architecture` names the network.
@@ -45,8 +46,9 @@ class VerificationReport:
         frame_time_s: of each frame. frame_attention: mean weight over the windows that hold the frame; NaN where
             none does.
         pictures: (time, attention, RGB picture) of the frames with most attention.
-        calibration: of whole videos, or None: scale, offset (llr = scale * score + offset), mated_quantiles and
-            non_mated_quantiles (evenly spaced quantiles of development scores).
+        calibration: of whole videos, or None: scale, offset, llr_bounds (llr = scale * score + offset, held between
+            the bounds where there are some), mated_quantiles and non_mated_quantiles (evenly spaced quantiles of
+            development scores).
         enrolment: name, videos, windows.
 
     Raises:
@@ -55,7 +57,7 @@ class VerificationReport:
 
     claim: str
     video: str
-    sha256: str
+    sha256: str | None
     decision: str
     score: float | None
     llr: float | None

@@ -9,6 +9,8 @@ from numbers import Real
 from typing import Any
 
 RULE_OF_30 = 30  # fewer errors behind a rate: not to be relied on
+_MOST_TIMES = 1e6  # a larger ratio rests on the tails of the calibration, where nothing was measured
+_EVEN = math.log(1.05)
 _PERCENT = ("eer", "fmr", "fnmr", "far", "frr", "fta", "tmr", "balanced_accuracy", "chance")
 _LABELS = {
     "auc": "AUC",
@@ -122,6 +124,28 @@ def difference(found: Any) -> str:
     if found["low"] is None or found["high"] is None:
         return text
     return f"{text} [{_signed(found['low'])}, {_signed(found['high'])}]"
+
+
+def odds(llr: float, claim: str) -> str:
+    """A log likelihood ratio (natural log) in words: "12 times more probable if A drives the video than if ..."."""
+    if is_even(llr):
+        return f"about as probable if {claim} drives the video as if someone else does"
+    if llr > 0:
+        return f"{times(llr)} times more probable if {claim} drives the video than if someone else does"
+    return f"{times(llr)} times more probable if someone else drives the video than if {claim} does"
+
+
+def is_even(llr: float) -> bool:
+    """The likelihood ratio speaks for neither side."""
+    return abs(llr) < _EVEN
+
+
+def times(llr: float) -> str:
+    """How many times more probable one side is: "2.0", "37", "1,200", "more than 1,000,000"."""
+    if abs(llr) > math.log(_MOST_TIMES):
+        return f"more than {_MOST_TIMES:,.0f}"
+    ratio = math.exp(abs(llr))
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{round(ratio, 1 - int(math.log10(ratio))):,.0f}"
 
 
 def count(value: Any) -> str:

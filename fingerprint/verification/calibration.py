@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,6 +86,20 @@ def fit_linear(
     share = np.where(mated, prior * weights / weights[mated].sum(), (1 - prior) * weights / weights[~mated].sum())
     slope, offset = _newton((scores - centre) / spread, mated, share, np.log(prior / (1 - prior)))
     return LinearCalibration(float(slope / spread), float(offset - slope * centre / spread))
+
+
+def llr_bounds(mated: int, non_mated: int) -> tuple[float, float]:
+    """Lowest and highest log likelihood ratio (natural log) that so many trials can bear.
+
+    A fitted line goes on for ever, and is as steep as one likes where few trials leave the classes apart. Had one
+    more non-mated trial scored as high as any mated one, the ratio up there would be about n + 1 at most; so it is
+    held below log(non_mated + 1), and above -log(mated + 1). Trials share people, so even this is generous.
+
+    Source: after Vergeer, van Es, de Jongh, Alberink and Stoel, "Numerical likelihood ratios outputted by LR systems
+    are often based on extrapolation: when to stop extrapolating?", Science & Justice 56, 2016 (whose empirical
+    lower and upper bounds take one misleading trial more than was seen; this is a simpler bound in that spirit).
+    """
+    return -math.log(mated + 1), math.log(non_mated + 1)
 
 
 def thresholds(

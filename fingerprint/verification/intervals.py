@@ -9,6 +9,7 @@ them.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -90,6 +91,39 @@ def bootstrap(
         linear = sums.rates(weights)
         rows.append([linear[name] if name in linear else curve.metric(name) for name in names])
     return {name: Interval(*_percentiles(values)) for name, values in _columns(names, rows).items()}
+
+
+def upper_limit(
+    wrong: Bool[np.ndarray, " trial"],
+    reference_driver: Int[np.ndarray, " trial"],
+    probe_driver: Int[np.ndarray, " trial"],
+    confidence: float = 0.95,
+) -> float:
+    """One-sided upper limit of an error rate where resampling shows none: no error was seen, or people are few.
+
+    The people count, not their trials: a person is wrong where any of their trials is. Of n people with no error
+    the limit is 1 - 0.05^(1/n), about 3 / n (rule of three). Conservative: one error in many trials counts as a
+    person's. People of unknown identity (-1) count as one; without any trial the limit is 1.
+
+    Args:
+        wrong: trials of one class that were decided wrongly.
+        reference_driver: identity codes. probe_driver: the same of the probe.
+
+    Source: Clopper and Pearson, Biometrika 26, 1934; Hanley and Lippman-Hand, JAMA 249, 1983 (rule of three).
+    """
+    people = len(np.union1d(reference_driver, probe_driver))
+    erring = len(np.union1d(reference_driver[wrong], probe_driver[wrong]))
+    if erring >= people:
+        return 1.0
+    ways = [math.lgamma(people + 1) - math.lgamma(k + 1) - math.lgamma(people - k + 1) for k in range(erring + 1)]
+    low, high = erring / people, 1.0
+    for _ in range(50):
+        rate = (low + high) / 2
+        chance = sum(
+            math.exp(way + k * math.log(rate) + (people - k) * math.log1p(-rate)) for k, way in enumerate(ways)
+        )
+        low, high = (rate, high) if chance > 1 - confidence else (low, rate)
+    return high
 
 
 def paired_difference(

@@ -4,8 +4,11 @@ Wald's test adds log likelihood ratios of independent observations and stops at 
 Overlapping windows of one video are not independent, and the windows of one trial share its identities and
 its recording besides: n windows are worth `effective(n)` independent ones, which is n over Kish's design
 effect and stays bounded. Under Gaussian scores of equal covariance in both classes, effective(n) times the
-mean log likelihood ratio of the windows is the log likelihood ratio of their mean. The asked error rates hold as
-far as the people of the calibration stand for those who are met.
+mean log likelihood ratio of the windows is the log likelihood ratio of their mean. Where besides all windows of a
+trial hang together alike, that is the ratio of all that was seen, and Wald's bounds hold: at most fmr / (1 - fnmr) of
+false claims are accepted and fnmr / (1 - fmr) of true ones rejected. For correlations that fall with distance, for
+other distributions, and for a line fitted to few people they are an approximation without guarantee: the asked
+rates are asked, not promised, and for people unlike those of the calibration they are not known.
 
 Sources: Wald, "Sequential tests of statistical hypotheses", Ann. Math. Statist. 16, 1945; Kish, "Survey
 Sampling", 1965 (design effect).
@@ -124,24 +127,8 @@ class State:
     decision: Decision | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Path:
-    """A sequential test along a whole video.
-
-    Attributes:
-        effective: after each window. llr: after each window.
-        decision: the first bound reached, or None.
-        windows: how many windows that took; None without a decision.
-    """
-
-    effective: Float[np.ndarray, " window"]
-    llr: Float[np.ndarray, " window"]
-    decision: Decision | None
-    windows: int | None
-
-
 class SequentialTest:
-    """Accept or reject a claim as soon as the evidence meets the asked error rates, by Wald's bounds.
+    """Accept or reject a claim as soon as the evidence reaches one of Wald's bounds for the asked error rates.
 
     Args:
         calibration: of the model whose windows are scored.
@@ -182,21 +169,6 @@ class SequentialTest:
         if self._decision is None:
             self._decision = "accept" if llr >= self.upper else "reject" if llr <= self.lower else None
         return State(self._windows, float(effective), float(llr), self._decision)
-
-    def run(self, scores: Float[np.ndarray, " window"]) -> Path:
-        """The test from its start along all scores of a video; leaves what was pushed alone.
-
-        Raises:
-            RatesError: scores that are not finite.
-        """
-        scores = _finite(scores)
-        effective = self.calibration.effective_counts(len(scores))
-        llr = effective * np.cumsum(self.calibration.llr_of_windows(scores)) / np.arange(1, len(scores) + 1)
-        crossed = np.flatnonzero((llr >= self.upper) | (llr <= self.lower))
-        if not len(crossed):
-            return Path(effective, llr, None, None)
-        first = int(crossed[0])
-        return Path(effective, llr, "accept" if llr[first] >= self.upper else "reject", first + 1)
 
 
 def fit_windows(

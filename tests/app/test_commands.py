@@ -38,7 +38,8 @@ def test_the_score_is_that_of_evaluation(gallery, tracks):
     assert found["score"] == pytest.approx(np.mean(by_video), abs=1e-6)
     assert np.mean(found["window_scores"]) == pytest.approx(found["score"], abs=1e-6)
     calibration = opened.calibration["calibration"]
-    assert found["llr"] == pytest.approx(calibration["scale"] * found["score"] + calibration["offset"])
+    line = calibration["scale"] * found["score"] + calibration["offset"]
+    assert found["llr"] == pytest.approx(np.clip(line, *calibration["llr_bounds"]))
 
 
 def test_decision_follows_the_threshold(gallery, tracks):
@@ -76,6 +77,17 @@ def test_unknown_person_model_point_and_video_are_refused(gallery, tracks, tmp_p
         verify(path, "ada", gallery, at="fmr=7%")
     with pytest.raises(FingerprintError, match="nothere"):
         verify(tmp_path / "nothere.track.npz", "ada", gallery)
+
+
+def test_a_folder_or_a_moved_model_is_said(gallery, tracks, tmp_path):
+    with pytest.raises(FingerprintError, match="this is a folder"):
+        verify(tracks, "ada", gallery)
+    folder = tmp_path / "gallery"
+    shutil.copytree(gallery, folder)
+    document = json.loads((folder / "gallery.json").read_text())
+    (folder / "gallery.json").write_text(json.dumps({**document, "model_path": str(tmp_path / "gone")}))
+    with pytest.raises(FingerprintError, match="--model says where it is now"):
+        verify(tracks / "person00" / "take2.track.npz", "ada", folder)
 
 
 def test_too_short_a_clip_gets_no_score(gallery, tmp_path):
@@ -128,7 +140,9 @@ def test_frame_rate_unlike_the_training_data(tmp_path, tracks):
 def test_the_enrolled_clip_itself_proves_nothing(gallery, tracks, tmp_path):
     found = verify(tracks / "person00" / "take0.track.npz", "ada", gallery)
     assert any("this very file was enrolled" in sentence for sentence in found["warnings"])
-    renamed = write_track(tmp_path / "again.track.npz", 0, 0, frames=80, provenance={"sha256": "7" * 64})
+    renamed = write_track(
+        tmp_path / "again.track.npz", 0, 0, frames=80, provenance={"file": "again.mp4", "sha256": "7" * 64}
+    )
     found = verify(renamed, "ada", gallery)
     assert any("perhaps the same recording" in sentence for sentence in found["warnings"])
 
@@ -137,7 +151,8 @@ def test_identify_finds_the_driver(gallery, tracks):
     found = commands.identify(tracks / "person02" / "take3.track.npz", gallery, None, at="eer", top=2, how=HOW)
     assert found["candidates"][0]["name"] == "cyd" and len(found["candidates"]) == 2
     assert found["driver"] == ("cyd" if found["decision"] == "accepted" else None)
-    assert found["false_positive_bound"] == pytest.approx(min(1, 3 * found["threshold"]["fmr"]))
+    upper = found["threshold"]["fmr_upper"]
+    assert upper > found["threshold"]["fmr"] and found["false_positive_bound"] == pytest.approx(min(1, 3 * upper))
 
 
 def test_nobody_is_named_below_the_threshold(gallery, tracks, tmp_path):
@@ -149,6 +164,13 @@ def test_nobody_is_named_below_the_threshold(gallery, tracks, tmp_path):
     opened.set_calibration(document)
     found = commands.identify(tracks / "person02" / "take3.track.npz", folder, None, at="eer", top=5, how=HOW)
     assert found["decision"] == "rejected" and found["driver"] is None
+
+
+def test_a_calibration_can_be_taken_back(tmp_path, tracks, model):
+    folder = tmp_path / "gallery"
+    commands.enroll("ada", [tracks / "person00" / "take0.track.npz"], folder, model, add=False, how=HOW)
+    with pytest.raises(ClaimRefused, match="brings no thresholds"):
+        commands.reset_calibration(folder, None)
 
 
 def test_calibration_warns_of_enrolled_people(gallery, tracks, tmp_path):

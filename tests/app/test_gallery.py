@@ -1,6 +1,9 @@
 import dataclasses
+import io
 import json
+import os
 import stat
+import zipfile
 
 import numpy as np
 import pytest
@@ -84,11 +87,83 @@ def test_another_model_is_refused(gallery, other):
 
 def test_a_calibration_of_another_model_is_refused(gallery, other):
     with pytest.raises(GalleryError, match="calibrate with the gallery's model"):
-        gallery.set_calibration({**galleries.binding(other), "thresholds": {}, "calibration": {}})
+        gallery.set_calibration(calibration_for(other))
+
+
+def calibration_for(released, **changes):
+    point = {"threshold": 0.5, "validation_fmr": 0.01, "validation_fnmr": 0.1, "validation_fmr_interval": None}
+    return {
+        "format": galleries.CALIBRATION_FORMAT,
+        "source": "made up",
+        **galleries.binding(released),
+        "thresholds": {"eer": point},
+        "calibration": {"scale": 1.0, "offset": 0.0, "llr_bounds": [-3.0, 5.0]},
+        "evidence": {"windows": [2.0, 3.0, 4.0], "enrolment_clips": 1},
+        **changes,
+    }
+
+
+UNSOUND = {
+    "of another version": ({"format": "fingerprint calibration 0"}, "wanted 'fingerprint calibration 1'"),
+    "of no version": ({"format": None}, "wanted 'fingerprint calibration 1'"),
+    "of another landmark set": ({"landmark_set": "mediapipe468"}, "landmark_set mediapipe468"),
+    "of other windows": ({"window": {"length": 7}}, "for window"),
+    "without source": ({"source": None}, "source"),
+    "empty": ({"calibration": {}}, "see calibration"),
+    "no line": ({"calibration": None}, "see calibration"),
+    "a line of words": ({"calibration": {"scale": "1", "offset": 0}}, "see calibration"),
+    "a line that is none": ({"calibration": {"scale": float("nan"), "offset": 0}}, "see calibration"),
+    "bounds that are none": ({"calibration": {"scale": 1, "offset": 0, "llr_bounds": [3]}}, "see llr_bounds"),
+    "thresholds in a list": ({"thresholds": []}, "see thresholds"),
+    "a threshold without rates": ({"thresholds": {"eer": {"threshold": 0.5}}}, "see eer"),
+    "an interval of words": (
+        {"thresholds": {"eer": {"threshold": 0, "validation_fmr": 0, "validation_fnmr": 0, "fmr_interval": ["a"]}}},
+        "see eer",
+    ),
+    "evidence in a list": ({"evidence": [1]}, "see evidence"),
+}
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_an_unsound_calibration_is_refused_when_set_and_when_opened(gallery, released, name):
+    changes, wanted = UNSOUND[name]
+    document = calibration_for(released, **changes)
+    with pytest.raises(GalleryError, match=wanted):
+        gallery.set_calibration(document)
+    with pytest.raises(GalleryError, match=wanted):
+        galleries.create(gallery.folder.parent / "another", released, document)
+    put_calibration(gallery, document)
+    with pytest.raises(GalleryError, match=wanted):
+        galleries.open_gallery(gallery.folder)
+    opened = galleries.open_gallery(gallery.folder, calibrated=False)
+    assert opened.calibration is None and opened.names() == ["ada"]
+    opened.set_calibration(calibration_for(released))
+    assert galleries.open_gallery(gallery.folder).calibration == calibration_for(released)
+
+
+def put_calibration(gallery, calibration):
+    """As somebody would who writes the file by hand, id and all."""
+    path = gallery.folder / "gallery.json"
+    put = {"calibration": calibration, "calibration_id": galleries.identifier(calibration)}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **put}))
+
+
+@pytest.mark.parametrize("calibration", [{}, [], "words", 3])
+def test_what_is_no_calibration_is_refused(gallery, calibration):
+    put_calibration(gallery, calibration)
+    with pytest.raises(GalleryError, match="calibrate again"):
+        galleries.open_gallery(gallery.folder)
+
+
+def test_endless_nesting_is_refused(gallery):
+    path = gallery.folder / "gallery.json"
+    path.write_text(path.read_text().replace('"calibration": null', '"calibration": ' + "[" * 100_000 + "]" * 100_000))
+    with pytest.raises(GalleryError, match="damaged"):
+        galleries.open_gallery(gallery.folder)
 
 
 def test_calibration_is_kept_with_its_id(gallery, released):
-    document = {**galleries.binding(released), "thresholds": {}, "calibration": {"scale": 1.0, "offset": 0.0}}
+    document = calibration_for(released)
     gallery.set_calibration(document)
     found = galleries.open_gallery(gallery.folder)
     assert found.calibration == document and found.calibration_id == galleries.identifier(document)
@@ -155,3 +230,116 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path, released):
         galleries.create(tmp_path, released, None)
     with pytest.raises(GalleryError, match="no gallery"):
         galleries.open_gallery(tmp_path)
+
+
+def archive(**entries: bytes) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as file:
+        for name, content in entries.items():
+            file.writestr(f"{name}.npy", content)
+    return held.getvalue()
+
+
+def header(shape: str, dtype: str = "<f4") -> bytes:
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        header("(10000000000, 8)"),  # 320 GB
+        header("(10000000000, 8)") + b"0" * 64,
+        header("(-1, 8)") + b"0" * 32,
+        header("()") + b"0" * 4,
+        header("(" * 4000 + ")" * 4000),
+        header("(1, 8)", "|O") + b"0" * 64,
+        header("(1, 8)")[:9],
+    ],
+)
+def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(gallery, hostile, monkeypatch):
+    path = gallery.folder / "people" / "ada.npz"
+    path.write_bytes(archive(vectors=hostile, video=header("(1,)", "<i4") + b"0" * 4, document=b""))
+
+    def allocate(*arguments, **options):
+        raise AssertionError("np.load takes memory by the header's word")
+
+    monkeypatch.setattr(np, "ndarray", allocate)
+    with pytest.raises(GalleryError, match="damaged"):
+        gallery.template("ada")
+
+
+def test_a_template_whose_windows_are_of_no_video_is_refused(gallery):
+    odd = dataclasses.replace(template("eve"), video=np.array([0, 0, 0, 2, 2, 2], np.int32))
+    gallery.enroll(odd, add=False)
+    with pytest.raises(GalleryError, match="damaged"):
+        gallery.template("eve")
+
+
+def test_links_are_not_followed(gallery, tmp_path):
+    victim = tmp_path / "thesis.txt"
+    victim.write_bytes((gallery.folder / "people" / "ada.npz").read_bytes())
+    before = victim.read_bytes()
+    (gallery.folder / "people" / "eve.npz").symlink_to(victim)
+    for act in (gallery.remove, gallery.template, lambda name: gallery.enroll(template(name, 5), add=True)):
+        with pytest.raises(GalleryError, match="link"):
+            act("eve")
+    assert victim.read_bytes() == before
+    (gallery.folder / "people").rename(tmp_path / "elsewhere")
+    (gallery.folder / "people").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(GalleryError, match="link"):
+        gallery.remove("ada")
+    assert (tmp_path / "elsewhere" / "ada.npz").exists()
+
+
+def test_a_linked_document_or_lock_is_refused(gallery, tmp_path):
+    held = gallery.folder / "gallery.json"
+    held.rename(tmp_path / "gallery.json")
+    held.symlink_to(tmp_path / "gallery.json")
+    with pytest.raises(GalleryError, match="link"):
+        galleries.open_gallery(gallery.folder)
+    (gallery.folder / ".lock").unlink()
+    (gallery.folder / ".lock").symlink_to(tmp_path / "made")
+    with pytest.raises(GalleryError, match="cannot be written"):
+        gallery.remove("ada")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_pipes_and_folders_are_no_templates(gallery, make):
+    make(gallery.folder / "people" / "eve.npz")
+    for act in (gallery.template, gallery.remove):
+        with pytest.raises(GalleryError, match=r"regular file|directory"):
+            act("eve")
+
+
+@pytest.mark.parametrize("act", ["remove", "add"])
+def test_what_a_killed_enrolment_left_is_erased(gallery, act):
+    people = gallery.folder / "people"
+    left, others = people / ".ada.npz.4711.tmp", people / ".adam.npz.4711.tmp"
+    witness = gallery.folder.parent / "witness"
+    for path in (left, others):
+        path.write_bytes(b"embeddings")
+    witness.hardlink_to(left)
+    if act == "remove":
+        gallery.remove("ada")
+    else:
+        gallery.enroll(template("ada", seed=1), add=True)
+    assert not left.exists() and not any(witness.read_bytes()) and len(witness.read_bytes()) == 10
+    assert others.read_bytes() == b"embeddings", "somebody else's"
+
+
+def test_what_a_killed_first_enrolment_left_is_erased(gallery):
+    left = gallery.folder / "people" / ".bob.npz.4711.tmp"
+    left.write_bytes(b"embeddings")
+    with pytest.raises(GalleryError, match="not enrolled"):
+        gallery.remove("bob")
+    assert not left.exists()
+
+
+def test_the_template_that_added_videos_replace_is_overwritten(gallery):
+    witness = gallery.folder.parent / "witness"
+    witness.hardlink_to(gallery.folder / "people" / "ada.npz")
+    gallery.enroll(template("ada", seed=1), add=True)
+    assert witness.stat().st_size and not any(witness.read_bytes())
+    assert len(gallery.template("ada").videos) == 4

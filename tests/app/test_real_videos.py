@@ -97,7 +97,33 @@ def test_a_stream_scores_as_the_file_does(tool, gallery, videos):
     stream = tool("verify", video, *arguments, expect=4).json
     scores = [moment["window_score"] for moment in stream["moments"]]
     np.testing.assert_allclose(scores, whole["window_scores"], atol=1e-4)
-    assert stream["effective_windows"] < stream["windows"] == len(scores)
+    assert stream["effective_windows"] <= stream["windows"] == len(scores)
+    assert stream["decision"] == "undecided" and "ended" in stream["ended"]
+
+
+def test_a_stream_ends_with_a_decision(tool, gallery, videos):
+    video = videos / "talking" / "liveportrait_d18.mp4"
+    arguments = ("--claim", "ada", "--gallery", gallery, "--stream", "--fmr", 0.4, "--fnmr", 0.4, "--json")
+    said = tool("verify", video, *arguments, expect=3).json  # nobody here looks like a made-up face
+    assert said["decision"] == "rejected" and said["llr"] <= said["bounds"]["lower"] and said["ended"] == "decided"
+    assert said["seconds"] < 2
+
+
+def test_paths_with_dots_lead_where_they_lead(tool, videos, tmp_path, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "here").mkdir()
+    shutil.copy(videos / "talking" / "grid_bbaf2n.mpg", tmp_path / "videos")
+    monkeypatch.chdir(tmp_path / "here")
+    for what in ("../videos", "../videos/grid_bbaf2n.mpg"):
+        said = tool("extract", what, "--out", "../tracks", "--json").json
+        assert said["failed"] == 0 and said["done"] + said["skipped"] == 1
+    assert (tmp_path / "tracks" / "grid_bbaf2n.mpg.track.npz").exists()
+    assert not list((tmp_path / "videos").glob("*.track.npz"))
+
+
+def test_a_name_that_is_not_there_is_refused_before_the_work(tool, videos, tmp_path):
+    said = tool("extract", tmp_path / "vidoes", "--out", tmp_path / "tracks", "--json", expect=1).json
+    assert said["error"]["reason"] == "missing" and not (tmp_path / "tracks").exists()
 
 
 def test_a_pipe_is_a_live_source(tool, gallery, videos, tmp_path):

@@ -38,11 +38,14 @@ def opened(gallery):
     return found, released
 
 
-def run(opened, path, claim="ada", fmr=1e-9, fnmr=1e-9, max_seconds=1e9, **changes):
+def run(opened, path, claim="ada", fmr=1e-9, fnmr=1e-9, max_seconds=1e9, seen=None, **changes):
     gallery, released = opened
+    seen = running.Seen() if seen is None else seen
     test = running.sequential_test(gallery.calibration, released, fmr, fnmr)
     return list(
-        running.verify_running(faces(path, **changes), released, gallery.template(claim), test, (640, 480), max_seconds)
+        running.verify_running(
+            faces(path, **changes), released, gallery.template(claim), test, (640, 480), max_seconds, seen
+        )
     )
 
 
@@ -89,6 +92,38 @@ def test_another_face_starts_anew(opened, tracks):
     assert [m.restarted for m in moments[:5]] == [False] * 4 + [True]
     (found,) = track.read(path).tracks
     assert moments[4].begin == pytest.approx(found.timestamps[45] / 1e6) and moments[4].windows == 1
+
+
+def test_each_new_face_halves_the_asked_rates(opened, tracks):
+    path, test = (
+        tracks / "person00" / "take3.track.npz",
+        running.sequential_test(opened[0].calibration, opened[1], 0.4, 0.4),
+    )
+    moments = run(opened, path, fmr=0.4, fnmr=0.4, new_face=lambda index: 45 if index == 55 else None)
+    after = moments[[m.restarted for m in moments].index(True) :]
+    halved = running.SequentialTest(test.calibration, fmr=0.2, fnmr=0.2)
+    crossed = [m for m in after if not halved.lower < m.llr < halved.upper]
+    assert [m for m in after if m.decision][:1] == crossed[:1]
+
+
+def test_a_window_in_which_time_jumps_is_left_out(opened, tmp_path):
+    times = np.cumsum(np.where(np.arange(90) == 45, 1_000_000, 40_000))
+    seen = running.Seen()
+    moments = run(opened, write_track(tmp_path / "pause.track.npz", 0, 7, timestamps=times - times[0]), seen=seen)
+    plain = run(opened, write_track(tmp_path / "plain.track.npz", 0, 7))
+    assert all(m.seconds - m.begin < 1 for m in moments) and len(moments) + seen.gaps == len(plain) and seen.gaps == 2
+    assert any("gap in time" in sentence for sentence in seen.doubts(opened[1].document))
+
+
+def test_what_is_wrong_with_a_stream_is_said(opened, tmp_path):
+    pose = np.tile(np.diag([1, 1, -1, 1]).astype(np.float32), (90, 1, 1))
+    seen = running.Seen()
+    run(opened, write_track(tmp_path / "odd.track.npz", 0, 7, pose=pose), seen=seen, several=lambda index: index < 45)
+    said = " ".join(seen.doubts({**opened[1].document, "training": {"fps": [50.0, 50.0, 50.0]}}))
+    assert "extreme pose" in said and "several faces in 50%" in said and "frame rate unlike" in said
+    quiet = running.Seen()
+    run(opened, write_track(tmp_path / "plain.track.npz", 0, 7), seen=quiet)
+    assert list(quiet.doubts(opened[1].document)) == []
 
 
 def test_lost_frames_make_no_window(opened, tmp_path):

@@ -290,7 +290,9 @@ class TestTracks:
             landmarks=face.landmarks[::-1].copy() * np.array([0, 0, 1], np.float32)[:, None, None],
             frame_mask=np.array([False, False, True]),
         )
-        track.write(tmp_path / "tracks" / "1001_DFA_SAD_XX.flv.track.npz", track.VideoTracks((late,), 3, {}))
+        track.write(
+            tmp_path / "tracks" / "1001_DFA_SAD_XX.flv.track.npz", track.VideoTracks((late,), 3, face.provenance)
+        )
         info, tables = built("cremad/avaprintdb109", tmp_path, resample_fps=10.0, failure_budget=0.2)
         assert info["refused"] == {"no_valid_frame": 1}
         assert tables["test"]["start_frame"][tables["test"]["clip_id"] == "1001_DFA_ANG_XX"].tolist() == [10]

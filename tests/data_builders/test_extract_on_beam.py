@@ -49,7 +49,7 @@ def local(tree, model, tmp_path_factory):
     """What extraction without Beam writes."""
     out = tmp_path_factory.mktemp("local")
     summary = batch.extract_all(batch.find_videos([tree]), out, model_file=model)
-    assert summary.done == 3 and summary.no_face == 1
+    assert summary.done == 3 and summary.no_face == 1 and summary.hidden == 1
     return contents(out), summary
 
 
@@ -104,6 +104,7 @@ def test_addresses(tree, model, local, tmp_path, far):
         found = contents(tmp_path)
         assert {name: found[name] for name in wanted} == wanted
         assert b"broken.mp4,not_a_video" in found["failures.csv"] and b"grey.mp4,no_face" in found["failures.csv"]
+        assert b"._s18" not in found["failures.csv"]
     with pytest.raises(DatasetError, match="no video in far:"):
         extract_on_beam.extract_all(f"far:/{tmp_path}", str(tmp_path), landmark_model=str(model))
 

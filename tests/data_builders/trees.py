@@ -111,7 +111,7 @@ def face_track(name: str, frames: int, start_frame: int = 0, fps: float = 25.0) 
     )
 
 
-_PROVENANCE = {"extractor": "made up", "mode": "video"}
+_PROVENANCE = {"extractor": "made up", "mode": "video", "file": "made_up.mp4", "sha256": "0" * 64}
 
 
 def video_tracks(root: pathlib.Path, file: str, lengths=(6,), fps: float = 25.0) -> pathlib.Path:

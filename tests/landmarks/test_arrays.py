@@ -233,6 +233,9 @@ def test_links_and_dots_that_leave_the_root(tmp_path, points):
     np.save(root / "real.npy", points)
     (root / "link.npy").symlink_to(root / "real.npy")
     assert arrays.load_landmarks(root / "link.npy", SET, root=root).frame_mask.all()
+    # The root itself may be written in any way.
+    around = outside / ".." / "root"
+    assert arrays.load_landmarks(around / "real.npy", SET, root=around).frame_mask.all()
 
 
 def test_not_a_landmark_file(tmp_path, points):

@@ -16,7 +16,7 @@ import time
 import bad_videos
 import pytest
 
-from fingerprint.errors import ConfigError, DatasetError, ModelFileMissing, WorkdirLocked
+from fingerprint.errors import ArrayRefused, ConfigError, DatasetError, ModelFileMissing, WorkdirLocked
 from fingerprint.landmarks import batch, track
 from fingerprint.landmarks.extract import ExtractionOptions
 
@@ -134,6 +134,15 @@ def test_one_video_named_twice_is_one_and_two_of_one_name_are_an_error(tmp_path)
 def test_no_video_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match=r"no video in .*\.mp4"):
         batch.find_videos([tmp_path])
+    (tmp_path / "._a.mp4").write_bytes(b"left by a file manager")
+    with pytest.raises(DatasetError, match=r"no video in .*\.mp4.*; 1 hidden"):
+        batch.find_videos([tmp_path])
+
+
+def test_what_a_killed_overlay_left_is_not_even_a_hidden_video(tmp_path):
+    for name in ("a.mp4", "a.mp4.overlay.mp4", ".a.mp4.overlay.mp4.x7f2.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    assert names(batch.find_videos([tmp_path])) == [("a.mp4", "")]
 
 
 # ------------------------------------------------------------------------------------------------ the batch
@@ -213,6 +222,54 @@ def test_the_track_of_what_a_video_was_does_not_stay_when_it_is_damaged(extracte
     summary = batch.extract_all(batch.find_videos([videos / "b.mp4"]), out, model_file=model_file)
     assert failures(out) == {"b.mp4": ("missing", "cannot be opened: No such file or directory")}
     assert (out / f"b.mp4{track.SUFFIX}").exists() and summary.over_budget
+
+
+@pytest.mark.usefixtures("extracted")
+def test_paths_that_lead_up_from_another_folder(undisturbed, model_file, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = batch.find_videos(["../videos", "../videos/a.mp4"])
+    assert names(found) == [(name, "") for name in CLIPS]
+    summary = batch.extract_all(found, "../new", model_file=model_file)
+    assert (summary.done, summary.failed) == (3, 0) and files_in(tmp_path / "new") == undisturbed[1]
+    (entry,) = batch.find_videos(["../elsewhere/../videos/a.mp4"])
+    assert batch.extract_all([entry], "../new", model_file=model_file).skipped == 1
+
+
+def test_hidden_files_are_counted_and_are_no_failures(extracted, undisturbed, model_file):
+    videos, out = extracted
+    (videos / "._a.mp4").write_bytes(b"left by a file manager")
+    seen = []
+    summary = batch.extract_all(batch.find_videos([videos]), out, model_file=model_file, on_progress=seen.append)
+    assert (summary.files, summary.hidden, summary.skipped, summary.failed) == (3, 1, 3, 0)
+    assert summary.fta_rate == 0 and summary.reasons == {} and not summary.over_budget and not summary.stopped
+    assert seen[-1].files == seen[-1].finished == 3 and files_in(out) == undisturbed[1]
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(extracted, model_file):
+    videos, out = extracted
+    left = [
+        f".a.mp4{track.SUFFIX}.x7.partial",
+        "deep/.c.mp4.overlay.mp4.x7f2.mp4",
+        "deep/.c.mp4.avaprintdb109.npy.tmp.npy",
+        ".failures.csv.x7f2",
+        ".summary.json.x7f2",
+    ]
+    kept = ["a.mp4.overlay.mp4", "deep/c.mp4.avaprintdb109.npy", ".notes.npy", ".mine.mp4"]
+    for name in (*left, *kept):
+        (out / name).write_bytes(b"x")
+    batch.extract_all(batch.find_videos([videos]), out, model_file=model_file)
+    assert [name for name in (*left, *kept) if (out / name).exists()] == kept
+
+
+@pytest.mark.parametrize("relative", ["../a.mp4", "/a.mp4"])
+def test_no_track_is_looked_for_or_removed_outside_the_folder(relative, tree, model_file, tmp_path):
+    (tmp_path / f"a.mp4{track.SUFFIX}").write_bytes(b"somebody's")
+    entry = batch.VideoFile(tree / "deep", pathlib.PurePath(relative))
+    with pytest.raises(ArrayRefused, match="leads out of"):
+        batch.extract_all([entry], tmp_path / "out", model_file=model_file)
+    assert (tmp_path / f"a.mp4{track.SUFFIX}").read_bytes() == b"somebody's"
+    assert not (tmp_path / "out").exists()
 
 
 # ------------------------------------------------------------------------------------------------ interruptions

@@ -250,6 +250,32 @@ def test_the_larger_of_two_faces_is_followed_and_the_other_noted(clips, model):
         assert len(middles) >= 38 and np.all((np.array(middles) < 0.5) == larger_left)
 
 
+@pytest.mark.parametrize("axis", [0, 1], ids=["right", "bottom"])
+def test_a_face_that_the_border_cuts(clips, model, tmp_path, axis):
+    """Three quarters of a face in the picture: the rest is guessed, beyond the border."""
+    whole = pictures(clips / "talking" / "grid_bbaf2n.mpg", 15)
+    along = followed(whole[:1], model)[0].landmarks[:, axis]
+    border = 2 * round((along.min() + 0.75 * np.ptp(along)) * whole[0].shape[1 - axis] / 2)
+    cut = [rgb[:, :border] if axis == 0 else rgb[:border] for rgb in whole]
+    done, found = run(encoded(tmp_path / "cut.mp4", cut, range(0, 600, 40)), model, tmp_path)
+    (face,) = found.tracks
+    assert done.num_frames == 15 and face.frame_mask.sum() >= 13
+    furthest = face.landmarks[face.frame_mask][..., axis].max(axis=1)
+    assert np.all((furthest > 1.05) & (furthest < 1.6))
+
+
+def test_half_a_face_is_none_or_partly_outside(clips, model, tmp_path):
+    whole = pictures(clips / "talking" / "grid_bbaf2n.mpg", 15)
+    middle = followed(whole[:1], model)[0].landmarks[4, 0]
+    border = 2 * round(middle * whole[0].shape[1] / 2)
+    cut = encoded(tmp_path / "half.mp4", [rgb[:, :border] for rgb in whole], range(0, 600, 40))
+    done, found = run(cut, model, tmp_path)
+    assert done.num_frames == found.num_frames == 15 and done.num_valid == sum(t.frame_mask.sum() for t in found.tracks)
+    for face in found.tracks:
+        assert np.all(face.landmarks[face.frame_mask][..., 0].max(axis=1) > 1)
+        assert not face.landmarks[~face.frame_mask].any()
+
+
 def two_people(clips, gap: int) -> list[np.ndarray]:
     """Both in the middle of a picture of the same size."""
     one = pictures(clips / "talking" / "grid_bbaf2n.mpg", 25)
@@ -339,32 +365,85 @@ SHIM = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
-int socket(int domain, int type, int protocol) {
-    int (*real)(int, int, int) = (int (*)(int, int, int))dlsym(RTLD_NEXT, "socket");
-    int log = open(getenv("SOCKET_LOG"), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dprintf(log, "%d\\n", domain);
+static void note(const char *call, const char *what) {
+    int log = open(getenv("NETWORK_LOG"), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dprintf(log, "%s %s\\n", call, what ? what : "-");
     close(log);
-    return real(domain, type, protocol);
+}
+static void note_family(const char *call, int family) {
+    if (family == AF_INET || family == AF_INET6) note(call, family == AF_INET ? "4" : "6");
+}
+static void note_address(const char *call, const struct sockaddr *to) { if (to) note_family(call, to->sa_family); }
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+int socket(int family, int type, int protocol) {
+    note_family("socket", family);
+    return REAL(socket)(family, type, protocol);
+}
+int connect(int fd, const struct sockaddr *to, socklen_t size) {
+    note_address("connect", to);
+    return REAL(connect)(fd, to, size);
+}
+ssize_t sendto(int fd, const void *data, size_t n, int flags, const struct sockaddr *to, socklen_t size) {
+    note_address("sendto", to);
+    return REAL(sendto)(fd, data, n, flags, to, size);
+}
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    note_address("sendmsg", message->msg_name);
+    return REAL(sendmsg)(fd, message, flags);
+}
+/* Lookups go no further: glibc would ask by sockets that no shim sees. */
+int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    note("lookup", host);
+    return EAI_FAIL;
+}
+struct hostent *gethostbyname(const char *host) { note("lookup", host); return NULL; }
+struct hostent *gethostbyname2(const char *host, int family) { note("lookup", host); return NULL; }
+int gethostbyname_r(const char *host, struct hostent *h, char *b, size_t n, struct hostent **found, int *error) {
+    note("lookup", host);
+    *found = NULL;
+    return *error = NO_RECOVERY;
+}
+int gethostbyname2_r(
+    const char *host, int family, struct hostent *h, char *b, size_t n, struct hostent **found, int *error
+) {
+    note("lookup", host);
+    *found = NULL;
+    return *error = NO_RECOVERY;
 }
 """
-ASKS = "import socket; socket.socket(socket.AF_INET).close(); socket.socket(socket.AF_INET6).close()"
+ASKS = """
+import contextlib, ctypes, socket
+for ask in (lambda: socket.getaddrinfo("example.org", 80), lambda: socket.gethostbyname_ex("example.net")):
+    with contextlib.suppress(OSError):
+        ask()
+ctypes.CDLL(None).gethostbyname(b"example.com")
+socket.socket(socket.AF_INET6).close()
+with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.sendto(b"x", ("127.0.0.1", 9))
+    one.sendmsg([b"x"], [], 0, ("127.0.0.1", 9))
+    one.connect(("127.0.0.1", 9))
+socket.socket(socket.AF_UNIX).close()
+"""
 
 
-def test_no_network_socket_is_opened(short, model, tmp_path):
+def test_no_network_socket_is_opened_and_no_host_looked_up(short, model, tmp_path):
     if not shutil.which("gcc"):
-        pytest.skip("gcc, which builds the shim that notes sockets, is not installed")
+        pytest.skip("gcc, which builds the shim that notes network calls, is not installed")
     (tmp_path / "shim.c").write_text(SHIM)
-    build = ["gcc", "-shared", "-fPIC", "-o", str(tmp_path / "shim.so"), str(tmp_path / "shim.c"), "-ldl"]
+    build = ["gcc", "-shared", "-fPIC", "-w", "-o", str(tmp_path / "shim.so"), str(tmp_path / "shim.c"), "-ldl"]
     subprocess.run(build, check=True, timeout=60)
 
-    def families(script: str) -> list[str]:
-        log = tmp_path / "sockets"
+    def calls(script: str) -> list[str]:
+        log = tmp_path / "calls"
         log.write_text("")
-        in_a_process(short, model, tmp_path, script, LD_PRELOAD=str(tmp_path / "shim.so"), SOCKET_LOG=str(log))
-        return log.read_text().split()
+        in_a_process(short, model, tmp_path, script, LD_PRELOAD=str(tmp_path / "shim.so"), NETWORK_LOG=str(log))
+        return log.read_text().splitlines()
 
-    assert families(ASKS) == ["2", "10"]
-    assert not {"2", "10"} & set(families(SCRIPT))
+    lookups = [f"lookup example.{end}" for end in ("org", "net", "com")]
+    assert calls(ASKS) == [*lookups, "socket 6", "socket 4", "sendto 4", "sendmsg 4", "connect 4"]
+    assert calls(SCRIPT) == []

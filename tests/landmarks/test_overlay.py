@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import av
 import bad_videos
 import numpy as np
 import pytest
@@ -117,9 +118,33 @@ def test_a_turned_video_is_drawn_upright(clip, tmp_path):
 
 def test_tracks_of_another_video_are_refused(clip, tmp_path):
     path, tracks = clip
-    with pytest.raises(ArrayRefused, match=f"tracks of 11 frames; .* has {FRAMES}"):
-        overlay.write_overlay(path, dataclasses.replace(tracks, num_frames=11), tmp_path / "out.mp4")
+    for frames, found in ((11, f"{FRAMES} or more"), (13, FRAMES)):
+        with pytest.raises(ArrayRefused, match=f"{found} frames; wanted the {frames} of its tracks"):
+            overlay.write_overlay(path, dataclasses.replace(tracks, num_frames=frames), tmp_path / "out.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_clip_that_begins_between_key_frames(shared, clip, tmp_path):
+    """Cut without decoding: its first packets lean on pictures that are not there, and no frame comes of them."""
+    whole, path = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "10", "bf": "0", "sc_threshold": "0"})
+        stream.height, stream.width, stream.pix_fmt = 512, 512, "yuv420p"
+        for picture in bad_videos.pictures(clip[0], FRAMES):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(whole)) as before, av.open(str(path), "w") as after:
+        to = after.add_stream_from_template(before.streams.video[0])
+        for packet in [packet for packet in before.demux(video=0) if packet.size][8:]:
+            packet.stream = to
+            after.mux(packet)
+    done = extract.extract_to_file(
+        path, tmp_path / "cut.track.npz", model_file=shared / "models" / "face_landmarker.task"
+    )
+    promised = video.open_video(path).num_frames
+    assert (promised, done.num_frames) == (4, 2)
+    overlay.write_overlay(path, track.read(done.path), tmp_path / "out.mp4")
+    assert len(shown(tmp_path / "out.mp4")) == 2
 
 
 def test_points_outside_the_picture_are_left_out():

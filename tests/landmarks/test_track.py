@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import struct
 import zipfile
 import zlib
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from fingerprint.errors import ArrayRefused, UnknownName
-from fingerprint.landmarks import topology, track
+from fingerprint.landmarks import arrays, topology, track
+
+ABOUT = {"file": "a/b.mp4", "sha256": "0" * 64}
 
 
 def rotations(angles):
@@ -27,7 +30,7 @@ def made(frames: int = 150, start: int = 0, seed: int = 0) -> track.LandmarkTrac
     mask = rng.random(frames) > 0.2
     mask[0] = mask[-1] = True
     landmarks = np.cumsum(rng.normal(0, 0.001, (frames, 478, 3)), axis=0) + rng.random((478, 3)) - 0.3
-    landmarks[0, :4, 0] = (0, -0.0, 1e-42, -3e38)
+    landmarks[0, :4, 0] = (0, -0.0, 1e-42, -9e5)
     blendshapes = rng.random((frames, 52))
     pose = rotations(np.linspace(0, 0.5, frames))
 
@@ -44,7 +47,7 @@ def made(frames: int = 150, start: int = 0, seed: int = 0) -> track.LandmarkTrac
         image_size=(640, 480),
         fps=25.0,
         start_frame=start,
-        provenance={"file": "a/b.mp4", "sha256": "0" * 64},
+        provenance=ABOUT,
     )
 
 
@@ -102,11 +105,9 @@ def test_a_video_without_a_face(path):
     with track.writer(path) as out:
         for i in range(100):
             out.append(None, None, None, 40_000 * i, False)
-        out.finish([], (640, 480), 25.0, {"file": "x"})
+        out.finish([], (640, 480), 25.0, ABOUT)
     video = track.read(path)
-    assert (
-        video.tracks == () and video.num_frames == 100 and video.longest is None and video.provenance == {"file": "x"}
-    )
+    assert video.tracks == () and video.num_frames == 100 and video.longest is None and video.provenance == ABOUT
 
 
 def test_an_unfinished_file_never_appears(path):
@@ -169,6 +170,13 @@ def test_a_cut_file(path, share):
     assert reason(path) == "damaged"
 
 
+def nested(depth: int) -> list:
+    out: list = []
+    for _ in range(depth):
+        out = [out]
+    return out
+
+
 def repack(path, **changed):
     """The same file with some of its header's values or its entries exchanged; checksums are right."""
     track.write(path, whole(made()))
@@ -193,8 +201,35 @@ def repack(path, **changed):
         ({"starts": [0, 151]}, "header"),
         ({"starts": [0.5]}, "header"),
         ({"image_size": [0, 5]}, "header"),
+        ({"num_frames": True}, "header"),
+        ({"num_frames": 150.0}, "header"),
+        ({"num_frames": "150"}, "header"),
+        ({"version": True}, "version"),
+        ({"starts": "0"}, "header"),
+        ({"starts": [False]}, "header"),
+        ({"starts": {"0": 0}}, "header"),
+        ({"image_size": [640, 480, 3]}, "header"),
+        ({"image_size": [640, 480.0]}, "header"),
+        ({"image_size": [640, 100_001]}, "header"),
+        ({"image_size": None}, "header"),
         ({"fps": float("nan")}, "header"),
+        ({"fps": float("inf")}, "header"),
+        ({"fps": "25"}, "header"),
+        ({"fps": True}, "header"),
+        ({"fps": 0.0}, "header"),
+        ({"fps": 10**400}, "header"),
+        ({"fps": 51.0}, "header"),
+        ({"fps": 12.0}, "header"),
         ({"provenance": "me"}, "header"),
+        ({"provenance": {"file": "a"}}, "header"),
+        ({"provenance": {"sha256": "0" * 64}}, "header"),
+        ({"provenance": ABOUT | {"sha256": "0" * 63 + "g"}}, "header"),
+        ({"provenance": ABOUT | {"sha256": 0}}, "header"),
+        ({"provenance": ABOUT | {"file": ["a"]}}, "header"),
+        ({"provenance": ABOUT | {"file": "a" * 5000}}, "header"),
+        ({"provenance": ABOUT | {"more": nested(900)}}, "header"),
+        ({"fps": nested(900)}, "header"),
+        ({"version": nested(900)}, "version"),
         ({"header": np.frombuffer(b"[1]", np.uint8)}, "header"),
         ({"header": np.frombuffer(b"[" * 100_000, np.uint8)}, "header"),
         ({"header": np.zeros(5 << 20, np.uint8)}, "header"),
@@ -206,6 +241,43 @@ def repack(path, **changed):
 )
 def test_a_file_that_lies(path, changed, wanted):
     assert reason(repack(path, **changed)) == wanted
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("landmarks", 2e6),
+        ("landmarks", float("nan")),
+        ("landmarks", float("-inf")),
+        ("blendshapes", 1.01),
+        ("blendshapes", -0.01),
+        ("blendshapes", float("nan")),
+        ("pose", 2e6),
+        ("pose", float("inf")),
+    ],
+)
+def test_values_that_no_extraction_gives(path, field, value):
+    bad = made()
+    getattr(bad, field)[-1].flat[3] = value
+    track.write(path, whole(bad))
+    with pytest.raises(ArrayRefused, match=field) as caught:
+        track.read(path)
+    assert caught.value.reason == "damaged"
+
+
+def test_shares_may_be_off_by_rounding(path):
+    face = made()
+    face.blendshapes[-1, :2] = 1.0005, -0.0005
+    track.write(path, whole(face))
+    assert_same(track.read(path).tracks[0], face)
+
+
+@pytest.mark.parametrize(
+    "times", [[0, 40_000, 40_000], [-40_000, 0, 40_000], [2**62, -(2**62) - 2, 2**62], [2**54] * 3]
+)
+def test_times_that_no_video_has(path, times):
+    track.write(path, whole(dataclasses.replace(made(3), timestamps=np.array(times))))
+    assert reason(path) == "damaged"
 
 
 def test_a_block_that_unpacks_to_more_than_it_may(path):
@@ -294,6 +366,35 @@ def test_nothing_is_invented_beside_a_lost_face_or_over_a_gap():
     assert out.frame_mask.tolist() == [t <= 80_000 or t >= 200_000 for t in out.timestamps]
 
 
+def test_a_pause_lowers_no_rate_and_is_masked():
+    """A call that stood still for ten seconds: the rate stays that of its frames."""
+    times = np.concatenate([np.arange(50) * 40_000, 12_000_000 + np.arange(50) * 40_000])
+    paused = linear(times)
+    assert paused.uneven and paused.steady_fps == 25.0 and paused.fps < 9
+    out = track.resample(paused, paused.steady_fps)
+    assert out.frame_mask.tolist() == [t <= 49 * 40_000 or t >= 12_000_000 for t in out.timestamps]
+    assert np.all(np.diff(out.timestamps) == 40_000) and out.frame_mask.sum() == 100
+    # By the mean rate, pauses of 200 ms would count as short.
+    assert not track.resample(linear([0, 40_000, 80_000, 280_000, 1_280_000, 1_320_000, 1_360_000]), 25).frame_mask[4]
+
+
+def test_what_is_even():
+    assert not linear(np.round(np.arange(100) * 1e6 / 29.97)).uneven  # rounded to microseconds
+    assert not linear([0, 40_000, 99_000, 139_000]).uneven and linear([0, 40_000, 101_000, 141_000]).uneven
+    assert linear([0, 40_000, 59_000, 99_000]).uneven
+    assert not linear([0]).uneven and linear([0]).steady_fps == 25.0
+
+
+def test_resampling_to_more_frames_than_any_video_has():
+    two = linear([0, 40_000])
+    for fps in (25.0 * arrays.MAX_FRAMES, 1e18, 1.7e308):
+        with pytest.raises(ArrayRefused) as caught:
+            track.resample(two, fps)
+        assert caught.value.reason == "too_long"
+    with pytest.raises(ArrayRefused, match="wanted at most 200000"):
+        track.resample(linear([0, 40_000, 2**53]), 25.0)
+
+
 def test_resampling_one_frame_and_impossible_rates():
     assert len(track.resample(linear([0]), 30)) == 1
     for fps in (0, -1, float("nan"), float("inf")):
@@ -303,3 +404,11 @@ def test_resampling_one_frame_and_impossible_rates():
 
 def test_where_a_track_lies(tmp_path):
     assert track.track_path(tmp_path, "a/b.mp4") == tmp_path / "a" / "b.mp4.track.npz"
+    assert track.track_path("../out", "a..b/..c.mp4") == pathlib.Path("../out/a..b/..c.mp4.track.npz")
+
+
+@pytest.mark.parametrize("relative", ["/etc/a.mp4", "../a.mp4", "a/../../b.mp4", ".."])
+def test_no_track_lies_outside_its_folder(tmp_path, relative):
+    with pytest.raises(ArrayRefused) as caught:
+        track.track_path(tmp_path, relative)
+    assert caught.value.reason == "outside_root"

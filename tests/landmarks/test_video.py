@@ -186,6 +186,42 @@ def test_a_link_out_of_the_root(clip, tmp_path):
     assert refusal(root / "link.mp4", root=root) == "outside_root"
     assert refusal(root / ".." / "clip.mp4", root=root) == "outside_root"
     assert len(list(video.frames(clip, root=tmp_path))) == 30
+    # The root itself may be written in any way.
+    around = root / ".."
+    assert len(list(video.frames(around / "clip.mp4", root=around))) == 30
+
+
+def with_cover(source: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    """The same video with a cover picture, as of music, that the container lists before it."""
+
+    def box(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(content)) + kind + content
+
+    png = av.CodecContext.create("png", "w")
+    png.width, png.height, png.pix_fmt, png.time_base = 16, 16, "rgb24", fractions.Fraction(1, 25)
+    cover = bytes(png.encode(av.VideoFrame.from_ndarray(np.full((16, 16, 3), 200, np.uint8), format="rgb24"))[0])
+    handler = box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    items = box(b"ilst", box(b"covr", box(b"data", struct.pack(">II", 14, 0) + cover)))
+    meta = box(b"udta", box(b"meta", bytes(4) + handler + items))
+    content = source.read_bytes()
+    # The index stands behind the pictures, so that nothing that it points at moves.
+    at = content.rindex(b"moov") - 4
+    (size,) = struct.unpack(">I", content[at : at + 4])
+    assert at + size == len(content) and content.index(b"mdat") < at
+    out.write_bytes(content[:at] + box(b"moov", meta + content[at + 8 :]))
+    return out
+
+
+def test_a_cover_picture_is_not_the_video(clip, tmp_path):
+    path = with_cover(clip, tmp_path / "cover.mp4")
+    with av.open(str(path)) as container:
+        first, *others = container.streams.video
+        assert first.disposition & av.stream.Disposition.attached_pic and len(others) == 1
+    info = video.open_video(path)
+    assert (info.width, info.height, info.num_frames, info.fps) == (64, 48, 30, 25.0)
+    for before, after in zip(video.frames(clip), video.frames(path), strict=True):
+        assert np.array_equal(before.rgb, after.rgb) and before.timestamp_us == after.timestamp_us
+    assert len(list(video.frames(path, live=True))) == 30
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fingerprint.errors import FingerprintError
-from fingerprint.reports import page, strict_json, verification_document
+from fingerprint.reports import page, strict_json, verification_document, verification_figures, wording
 from fingerprint.reports import verification_report as reports
 from fingerprint.reports.blocks import Drawing
 from tests.reports import browser, verification_sample
@@ -103,7 +103,7 @@ def test_only_networks_blind_to_order_are_said_to_be(whole):
     ],
 )
 def test_likelihood_ratios_in_words(llr, words):
-    assert words in verification_document.comparison(llr, "A")
+    assert words in wording.odds(llr, "A")
 
 
 def test_missing_parts_read_honestly(whole):
@@ -116,6 +116,10 @@ def test_missing_parts_read_honestly(whole):
     point = {**whole.threshold, "fmr_interval": None, "identities": None}
     no_interval = text_of(replace(whole, threshold=point))
     assert "0.99 % (no interval could be made) of false claims" in no_interval and "[0.41" not in no_interval
+    seen = {"fmr_interval": None, "fmr_upper": 0.117, "fmr": 0.0, "identities": 24}
+    no_error = text_of(replace(whole, threshold={**whole.threshold, **seen}))
+    assert "0.0 % (95 % upper limit 11.7 %) of false claims" in no_error
+    assert "95 % upper limit 11.7 % 0 errors" in no_error
     unknown = text_of(replace(whole, evidence={}, enrolment={}, ids={}, provenance={}, pictures=[], warnings=[]))
     assert "not known" in unknown and not re.search(r"\b(nan|None)\b", unknown)
 
@@ -134,11 +138,12 @@ def test_one_window_has_a_page(tmp_path):
 
 
 def test_a_running_test_shows_its_bounds_and_asked_rates(whole, tmp_path):
-    running = replace(whole, sequential=verification_sample.sequential(whole), threshold=None)
+    running = replace(whole, sequential=verification_sample.sequential(whole), threshold=None, sha256=None)
     shown = page_of(reports.write(running, tmp_path / "page.html"))
     assert "asked to accept at most 1.0 % of false claims and to reject at most 10.0 % of true ones" in shown.text
     assert "The bound to accept was reached after 7.6 s" in shown.text and "asked, not measured" in shown.text
     assert "Not the error rates of the running test." in shown.text
+    assert "SHA-256 of the video none: a stream is seen only once" in shown.text
     assert sum(tag == "img" for tag, _ in shown.tags) == 4
     bounds = {"upper": 100.0, "lower": -100.0, "decision": None}
     still = replace(running, sequential={**running.sequential, **bounds}, decision="undecided")
@@ -159,6 +164,12 @@ def test_a_score_beyond_the_calibration_is_called_extrapolated(whole):
     beyond = replace(whole, score=0.999, llr=7.2)
     assert "lies above every score that the calibration was fitted on" in text_of(beyond)
     assert "extrapolated" not in text_of(whole)
+
+
+def test_the_figure_holds_the_ratio_within_its_bounds(whole):
+    bounded = {**whole.calibration, "scale": 9000.0, "llr_bounds": [-2.4, 3.7]}
+    drawing = verification_figures.draw_all(replace(whole, calibration=bounded, llr=3.7))["calibration"]
+    assert "log likelihood ratio +3.70" in drawing.caption
 
 
 def test_the_page_needs_nothing_else_and_is_its_owners_alone(whole, tmp_path):

@@ -91,3 +91,10 @@ def test_wrong_input_raises():
         calibration.fit_linear(np.array([0.1, 0.2]), np.array([True, True]))
     with pytest.raises(RatesError, match="prior"):
         calibration.fit_linear(np.array([0.1, 0.2]), np.array([True, False]), prior=1.0)
+
+
+def test_ratios_are_held_to_what_trials_can_bear():
+    """One more non-mated trial among the mated ones would leave a ratio of n + 1 at most."""
+    low, high = calibration.llr_bounds(mated=10, non_mated=40)
+    assert (low, high) == pytest.approx((-np.log(11), np.log(41)))
+    assert calibration.llr_bounds(0, 0) == (0, 0)

@@ -200,3 +200,34 @@ def test_calibrated_llr_adds_intervals():
     found = intervals.bootstrap(scores, mated, reference, probe, replicates=100, seed=0, llr=llr)
     assert found["cllr"].low < error_rates.cllr(llr, mated) < found["cllr"].high
     assert set(error_rates.LLR_METRICS) < set(found)
+
+
+@pytest.mark.parametrize("people", [1, 5, 24, 400])
+def test_the_upper_limit_without_errors_is_the_rule_of_three_on_people(people):
+    driver = np.repeat(np.arange(people), 7)
+    found = intervals.upper_limit(np.zeros(len(driver), bool), driver, driver)
+    assert found == pytest.approx(1 - 0.05 ** (1 / people))
+    wrong = np.ones(len(driver), bool)
+    assert intervals.upper_limit(wrong, driver, driver) == 1
+
+
+def test_the_upper_limit_counts_people_with_errors():
+    reference, probe = np.array([0, 0, 1, 2, 3, 4, 5, 6, 7, 8]), np.array([1, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    wrong = np.zeros(10, bool)
+    wrong[:2] = True
+    # Clopper and Pearson: two of ten; the chance of at most two errors is 5 % at 0.5069.
+    assert intervals.upper_limit(wrong, reference, probe) == pytest.approx(0.5069, abs=1e-4)
+    assert intervals.upper_limit(np.zeros(0, bool), np.zeros(0, int), np.zeros(0, int)) == 1
+
+
+def test_the_upper_limit_holds_for_people_who_differ():
+    """No error seen among 12 people: of rates above the limit, at most 5 % of draws look so."""
+    rng = np.random.default_rng(0)
+    driver = np.repeat(np.arange(12), 10)
+    covered = []
+    for _ in range(1000):
+        prone = rng.random(12) < 0.2
+        rate = 0.2 * 0.5
+        wrong = (prone[driver]) & (rng.random(len(driver)) < 0.5)
+        covered.append(intervals.upper_limit(wrong, driver, driver) >= rate)
+    assert np.mean(covered) > 0.95

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -36,9 +37,29 @@ def fitted():
     return fit_windows(*columns(*simulated(2000, 100, seed=1)), stride=10)
 
 
+class Path(NamedTuple):
+    """A test along a whole video; `windows`: how many the decision took."""
+
+    effective: np.ndarray
+    llr: np.ndarray
+    decision: str | None
+    windows: int | None
+
+
+def run(test, scores):
+    """All windows of a video at once, for speed; the same as pushing them one by one."""
+    effective = test.calibration.effective_counts(len(scores))
+    llr = effective * np.cumsum(test.calibration.llr_of_windows(scores)) / np.arange(1, len(scores) + 1)
+    crossed = np.flatnonzero((llr >= test.upper) | (llr <= test.lower))
+    if not len(crossed):
+        return Path(effective, llr, None, None)
+    first = int(crossed[0])
+    return Path(effective, llr, "accept" if llr[first] >= test.upper else "reject", first + 1)
+
+
 def errors(test, scores, mated):
     """Shares of non-mated trials accepted, of mated ones rejected, and windows to the end of each trial."""
-    paths = [test.run(row) for row in scores]
+    paths = [run(test, row) for row in scores]
     decisions = np.array([path.decision or "" for path in paths])
     length = np.array([path.windows or scores.shape[1] for path in paths])
     return np.mean(decisions[~mated] == "accept"), np.mean(decisions[mated] == "reject"), length
@@ -89,7 +110,7 @@ def test_independent_windows_give_walds_own_test():
     test = SequentialTest(independent(10 * gap, -3 * gap), fmr=0.01, fnmr=0.1)
     assert test.upper == pytest.approx(math.log(0.9 / 0.01)) and test.lower == pytest.approx(math.log(0.1 / 0.99))
     scores, mated = simulated(3000, 400, seed=4, gap=gap, between=0, phi=0)
-    path = test.run(scores[0])
+    path = run(test, scores[0])
     assert path.llr == pytest.approx(np.cumsum(test.calibration.llr_of_windows(scores[0])))
     fmr, fnmr, length = errors(test, scores, mated)
     assert fmr <= 0.01 + 2.6 * math.sqrt(0.01 / 1500) and fnmr <= 0.1 + 2.6 * math.sqrt(0.1 / 1500)
@@ -102,7 +123,7 @@ def test_pushing_one_by_one_equals_running_along():
     scores, _ = simulated(30, 120, seed=5)
     decided = 0
     for row in scores:
-        path = SequentialTest(fitted(), 0.05, 0.05).run(row)
+        path = run(SequentialTest(fitted(), 0.05, 0.05), row)
         test = SequentialTest(fitted(), 0.05, 0.05)
         states = [test.push(score) for score in row]
         assert [state.llr for state in states] == pytest.approx(path.llr)
@@ -117,7 +138,6 @@ def test_pushing_one_by_one_equals_running_along():
 def test_a_decision_stands():
     test = SequentialTest(independent(), 0.05, 0.05)
     assert [test.push(score).decision for score in (1.0, 3.0, -50.0)] == [None, "accept", "accept"]
-    assert SequentialTest(independent(), 0.05, 0.05).run(np.array([1.0, 3.0, -50.0])).windows == 2
 
 
 def test_effective_counts_are_those_of_the_definition():
@@ -193,7 +213,7 @@ def test_json_returns_the_same_and_damage_is_refused():
 
 def test_scores_that_are_no_numbers_are_refused():
     test = SequentialTest(independent(), 0.05, 0.05)
-    for call in (test.push, lambda score: test.run(np.array([0.1, score])), lambda score: fitted().llr([score])):
+    for call in (test.push, lambda score: fitted().llr([0.1, score])):
         for score in (math.nan, math.inf):
             with pytest.raises(RatesError, match="finite"):
                 call(score)
