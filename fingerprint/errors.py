@@ -10,7 +10,7 @@ class UnknownName(FingerprintError, KeyError):
 
     def __init__(self, kind: str, name: str, known):
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(self.known)}")
+        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(map(str, self.known))}")
 
     def __str__(self) -> str:
         return self.args[0]

@@ -25,7 +25,6 @@ from fingerprint.app.gallery import Gallery, Template
 from fingerprint.embed import ReleasedModel, open_model
 from fingerprint.errors import CheckpointError, ClaimRefused, FingerprintError, GalleryError, VideoRefused
 from fingerprint.landmarks import extract, model_file, video
-from fingerprint.reports import verification_report
 
 Path = pathlib.Path
 _FEW_PEOPLE = 8
@@ -95,8 +94,10 @@ def verify(
     verdict = decision.decide(template, found, gallery.calibration, at)
     if report is not None:
         seen = path if pictures and not path.name.endswith(".track.npz") else None
+        from fingerprint.reports import verification  # matplotlib is heavy
+
         page = verification_page.compose(verdict, found, template, released, gallery, path=seen)
-        verification_report.write(page, report)
+        verification.write(page, report)
     return {**_verdict(verdict, found), **_about(gallery, released), "report": _text(report)}
 
 
@@ -166,7 +167,9 @@ def verify_stream(
         "report": _text(report),
     }
     if report is not None:
-        verification_report.write(
+        from fingerprint.reports import verification  # matplotlib is heavy
+
+        verification.write(
             verification_page.compose_running(result, moments, test, template, released, gallery), report
         )
     return result

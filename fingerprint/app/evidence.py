@@ -32,7 +32,9 @@ class Evidence:
         video: the file as given. sha256: of the video.
         track: the face that is followed, at the rate that windows were cut at.
         vectors: unit embedding of each window. attention: weight of each of its frames.
-        start: first frame of each window.
+        start: first instant of each window.
+        instants: frame of the track at each instant that windows are cut in; all frames, unless the model brings every
+            video to one length first.
         num_frames: of the video. num_tracks: faces or parts it was split into.
         warnings: sentences for the reader.
     """
@@ -43,6 +45,7 @@ class Evidence:
     vectors: Float[np.ndarray, "window dim"]
     attention: Float[np.ndarray, "window time"]
     start: Int[np.ndarray, " window"]
+    instants: Int[np.ndarray, " instant"]
     num_frames: int
     num_tracks: int
     warnings: tuple[str, ...]
@@ -190,6 +193,7 @@ def embed(
             vectors=windows.vector[mine],
             attention=windows.attention[mine],
             start=windows.start[mine],
+            instants=np.rint(np.linspace(0, len(found) - 1, spec.resample or len(found))).astype(np.int32),
             num_frames=video.num_frames,
             num_tracks=len(video.tracks),
             warnings=(*notes, *_warnings(video, found, released.document)),

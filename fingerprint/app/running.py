@@ -49,8 +49,14 @@ def sequential_test(
     """Wald's test with the calibration's window statistics.
 
     Raises:
-        ClaimRefused: there is no calibration of windows, or it is of windows at another stride.
+        ClaimRefused: there is no calibration of windows, it is of windows at another stride, or the model needs whole
+            videos.
     """
+    if released.embedder.spec.resample:
+        raise ClaimRefused(
+            f"this model brings every video to {released.embedder.spec.resample} frames first, so there is nothing to "
+            "score before the video ends; verify without --stream"
+        )
     found = (calibration or {}).get("calibration", {}).get("window")
     if not found:
         raise ClaimRefused(

@@ -37,10 +37,10 @@ def compose(
         path: the video, to show the frames that the model looks at; None leaves pictures out.
     """
     spec, found = released.embedder.spec, evidence.track
-    seconds = found.timestamps / 1e6
-    weight = frame_attention(evidence.attention, evidence.start, len(found))
+    seconds = found.timestamps[evidence.instants] / 1e6
+    weight = frame_attention(evidence.attention, evidence.start, len(seconds))
     begin = seconds[evidence.start]
-    last = np.minimum(evidence.start + spec.length, len(found)) - 1
+    last = np.minimum(evidence.start + spec.length, len(seconds)) - 1
     running = np.cumsum(verdict.window_score) / np.arange(1, len(verdict.window_score) + 1)
     calibration = gallery.calibration
     return VerificationReport(
@@ -135,12 +135,16 @@ def _pictures(path: pathlib.Path, evidence: Evidence, weight: np.ndarray) -> lis
     """The frames with most attention, apart from each other, cut to the face, in the order of time."""
     found = evidence.track
     seconds = found.timestamps / 1e6
+    shown = np.where(found.frame_mask[evidence.instants], np.nan_to_num(weight, nan=-1.0), -1.0)
     chosen: list[int] = []
-    for frame in np.argsort(-np.nan_to_num(weight * found.frame_mask, nan=-1.0), kind="stable").tolist():
-        if len(chosen) == _PICTURES or not found.frame_mask[frame] or not np.isfinite(weight[frame]):
+    attention: dict[int, float] = {}
+    for instant in np.argsort(-shown, kind="stable").tolist():
+        if len(chosen) == _PICTURES or shown[instant] < 0:
             break
+        frame = int(evidence.instants[instant])
         if all(abs(seconds[frame] - seconds[other]) >= _APART_SECONDS for other in chosen):
             chosen.append(frame)
+            attention[frame] = float(weight[instant])
     chosen.sort()
     pictures: list[tuple[float, float, np.ndarray]] = []
     # A resampled track has its own times: the picture shown is the video's frame nearest before.
@@ -149,13 +153,13 @@ def _pictures(path: pathlib.Path, evidence: Evidence, weight: np.ndarray) -> lis
     previous = None
     for picture in video.frames(path):
         while frame is not None and picture.timestamp_us > found.timestamps[frame]:
-            pictures.append((float(seconds[frame]), float(weight[frame]), _crop(previous or picture, found, frame)))
+            pictures.append((float(seconds[frame]), attention[frame], _crop(previous or picture, found, frame)))
             frame = next(wanted, None)
         previous = picture
         if frame is None:
             break
     if frame is not None and previous is not None:
-        pictures.append((float(seconds[frame]), float(weight[frame]), _crop(previous, found, frame)))
+        pictures.append((float(seconds[frame]), attention[frame], _crop(previous, found, frame)))
     return pictures
 
 

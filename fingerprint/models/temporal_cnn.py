@@ -12,7 +12,11 @@ does.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -147,7 +151,8 @@ class TemporalCNN(nn.Module):
         batch, time = points.shape[:2]
         parts = 2 if self.velocity == "with" else 1
         valid = jnp.arange(time, dtype=jnp.int32) < track.span[:, None]
-        product = self._project(points, valid, parts * self.hidden).reshape(batch, time, parts, self.hidden)
+        product, fan_in = self._project(points, valid, parts * self.hidden)
+        product = product.reshape(batch, time, parts, self.hidden)
         if self.centre == "window":
             inside = valid[:, :, None, None]
             number = jnp.maximum(jnp.sum(inside, axis=1, keepdims=True, dtype=product.dtype), 1)
@@ -160,18 +165,18 @@ class TemporalCNN(nn.Module):
                 x = motion[:, 1:] - motion[:, :-1]
             case _:
                 x = state
-        bias = self.param("bias0", nn.initializers.zeros, (self.hidden,))
+        bias = self.param("bias0", _bias(fan_in), (self.hidden,))
         return nn.leaky_relu(_normalised("norm0")(x + bias), SLOPE)
 
-    def _project(self, points, valid, channels: int) -> Float[Array, "frame channel"]:
-        """Features times the first layer's kernel."""
+    def _project(self, points, valid, channels: int) -> tuple[Float[Array, "frame channel"], int]:
+        """Features times the first layer's kernel, and the number of features."""
         mean_face = jnp.asarray(topology.get(self.landmark_set).reference_shape[None, None, :, : points.shape[-1]])
         kernel_init = nn.initializers.lecun_normal()
         if self.features == "coordinates":
             chosen = topology.select(self.landmark_set, self.regions)
             flat = (points if self.centre == "nothing" else points - mean_face)[:, :, chosen]
             flat = flat.reshape(points.shape[0] * points.shape[1], -1)
-            return flat @ self.param("kernel0", kernel_init, (flat.shape[1], channels))
+            return flat @ self.param("kernel0", kernel_init, (flat.shape[1], channels)), flat.shape[1]
 
         def scaled(x, mask):
             return x / pairwise_distances.scale(x, mask, self.landmark_set, self.scale)[:, :, None, None]
@@ -180,13 +185,30 @@ class TemporalCNN(nn.Module):
         origin = pairwise_distances.distances(scaled(mean_face, jnp.ones((1, 1), bool))[0], between)[:, 0]
         kernel = self.param("kernel0", kernel_init, (len(between), channels))
         flat = scaled(points, valid).reshape(-1, *points.shape[2:])
-        return pairwise_distances.project(
-            flat, between, None if self.centre == "nothing" else origin, kernel, self.chunk
-        )
+        origin = None if self.centre == "nothing" else origin
+        return pairwise_distances.project(flat, between, origin, kernel, self.chunk), len(between)
 
 
-def _convolution(channels: int, dilation: int, name: str) -> nn.Conv:
-    return nn.Conv(channels, (3 if dilation else 1,), kernel_dilation=(dilation or 1,), padding="VALID", name=name)
+def _convolution(channels: int, dilation: int, name: str) -> Callable[[Array], Array]:
+    kernel = 3 if dilation else 1
+
+    def apply(x):
+        bias = _bias(kernel * x.shape[-1])
+        return nn.Conv(
+            channels, (kernel,), kernel_dilation=(dilation or 1,), padding="VALID", bias_init=bias, name=name
+        )(x)
+
+    return apply
+
+
+def _bias(fan_in: int) -> Callable[..., Array]:
+    """PyTorch's start for biases. From zero ones, frames without any motion would be normalised from no spread at all,
+    and their gradients grow with every layer beyond what float32 holds."""
+
+    def initial(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -1, 1) / math.sqrt(fan_in)
+
+    return initial
 
 
 def _normalised(name: str) -> nn.GroupNorm:

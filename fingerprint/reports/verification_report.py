@@ -1,22 +1,16 @@
-"""One verification as one page: does this person drive this video, how sure is that, and what does it rest on."""
+"""Everything that the page of one verification shows."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from fingerprint.errors import FingerprintError
-from fingerprint.reports import report as reports
-from fingerprint.reports import strict_json
-from fingerprint.reports.verification_document import answer, build, grounds
 
-SCHEMA = "fingerprint-verification/1"
 DECISIONS = ("accepted", "rejected", "undecided")
 
 Picture = tuple[float, float, UInt8[np.ndarray, "height width 3"]]
@@ -87,20 +81,3 @@ class VerificationReport:
             found = {name: len(getattr(self, name)) for name in names}
             if len(set(found.values())) > 1:
                 raise FingerprintError(f"a verification report wants these of one length, found {found}")
-
-
-def write(report: VerificationReport, path: str | os.PathLike) -> Path:
-    """Write the page; it appears whole or not at all, and only its owner can read it (it shows a face)."""
-    from fingerprint.reports import page, verification_figures  # matplotlib is heavy
-
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = build(report, verification_figures.draw_all(report))
-    return reports.replace_file(path, page.render(content), mode=0o600)
-
-
-def as_dict(report: VerificationReport) -> dict[str, Any]:
-    """The report as strict JSON takes it: numbers that are not finite are None; pictures without their pixels."""
-    fields = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
-    fields["pictures"] = [{"time_s": time, "attention": weight} for time, weight, _ in report.pictures]
-    return strict_json.plain({"schema": SCHEMA, **fields, "answer": answer(report), "grounds": grounds(report)})
