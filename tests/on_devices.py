@@ -25,7 +25,7 @@ from fingerprint.train import DeviceBatch, TrainState, train_step
 SET, BATCH, TIME = "ibug68", 16, 6
 MODEL = GCNTAP(landmark_set=SET, hidden=8, features=16, dropout=0.3)
 ST_GCN = STGCN(landmark_set=SET, channels=(8, 12), strides=(1, 2), kernel=3, features=16)
-TEMPORAL_CNN = TemporalCNN(landmark_set=SET, clip=31, hidden=16, dim=16, every=50, velocity="only")
+TEMPORAL_CNN = TemporalCNN(landmark_set=SET, clip=31, hidden=16, dim=16, every=50)
 # What is compared: the first network with every loss, the others with one.
 CASES = {name: (MODEL, name) for name in losses.names()} | {
     "st_gcn": (ST_GCN, "softmax"),

@@ -12,13 +12,18 @@ CASES = (*losses.names(), "st_gcn", "temporal_cnn")
 TRAINED = dict.fromkeys(CASES, 7) | {"softmax": 7 + 2, "arcface": 7 + 1, "st_gcn": 34 + 2, "temporal_cnn": 34}
 
 
-def agree(results, reference, name, relative=1e-6):
+# Normalised layers in a row multiply what float32 sums lose with their order.
+RELATIVE = {"temporal_cnn": 5e-6}
+
+
+def agree(results, reference, name):
+    relative = RELATIVE.get(name, 1e-6)
     loss = f"metric/{name}/loss"
     assert results[loss] == pytest.approx(reference[loss], rel=relative) and reference[loss] > 0
     gradients = [key for key in reference if key.startswith(f"gradient/{name}/")]
     assert len(gradients) == TRAINED[name] and set(results) == set(reference)
     largest = max(np.abs(reference[key]).max() for key in gradients)
-    assert largest > 1e-4
+    assert largest > 0.01
     for key in gradients:
         assert np.abs(results[key] - reference[key]).max() <= relative * largest, key
 

@@ -36,8 +36,8 @@ def test_list(capsys):
         "originals_ravdess",
         "dynamics_only_quickstart",
         "--drop_first_frame",
-        "nvfair: avaprintdb109, mediapipe478, originals_avaprintdb109",
-        "avaprintdb: cremad_gaga_videos, cremad_gaga_videos_mediapipe478",
+        "nvfair: amber152, avaprintdb109, mediapipe478, nvfair126, originals_amber152",
+        "cremad_gaga_videos_mediapipe478",
         "options: --landmark_model, --processes, --resample_fps, --source, --splits_csv, --tracks",
     ):
         assert text in out

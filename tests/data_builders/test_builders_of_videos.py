@@ -366,7 +366,7 @@ class TestTracks:
 
 class TestConfigs:
     def test_one_a_set_of_mediapipes_points(self):
-        assert videos.landmark_sets() == ("avaprintdb109", "mediapipe478")
+        assert videos.landmark_sets() == ("amber152", "avaprintdb109", "mediapipe478", "nvfair126")
         for name in ("ravdess", "cremad", "nvfair", "identity_folders", "avaprintdb", "gagavatar_benchmark"):
             cls = build.builder_class(name)
             over_videos = [c for c in cls.BUILDER_CONFIGS if isinstance(c, videos.VideoConfig)]

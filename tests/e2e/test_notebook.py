@@ -84,8 +84,8 @@ def test_cells_that_draw_show_pictures(executed, tag):
 
 def test_the_normalisations_are_told_as_the_registry_says(executed):
     table = "".join(data_of(executed["normalizations"], "text/markdown"))
-    assert "| `published` | scale, translation |" in table
-    assert "| `motion_only` | aspect, rotation, scale, shape, translation |" in table
+    assert "| `published` | framing, scale, translation |" in table
+    assert "| `motion_only` | aspect, framing, rotation, scale, shape, translation |" in table
 
 
 def test_one_face_with_two_drivers_and_two_faces_with_one(executed):

@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over_only_when_asked(program, 
     ("option", "message"),
     [
         ("--config.sampler.drivers_per_batch=9", "has 4 drivers with usable records; a batch asks for 9"),
-        ("--config.model.name=resnet", "unknown model 'resnet'; known: gcn_tap"),
+        ("--config.model.name=resnet", "unknown model 'resnet'; known: gcn_tap, st_gcn, temporal_cnn"),
         ("--config.data.landmark_set=ibug68", "records hold landmark set avaprintdb109"),
         ("--config.data.window.length=5000", "drivers with usable records"),
         ("--config.evaluate.protocol=guess", "unknown protocol 'guess'"),
