@@ -33,9 +33,12 @@ def emit(document: dict[str, Any]) -> None:
 
 def fail(error: Exception, as_json: bool) -> None:
     """Say why nothing came of it."""
+    message = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}"
     if as_json:
-        emit({"error": {"type": type(error).__name__, "reason": getattr(error, "reason", None), "message": str(error)}})
-    err.print(f"[bold red]error:[/] {escape(str(error))}")
+        emit({"error": {"type": type(error).__name__, "reason": getattr(error, "reason", None), "message": message}})
+    err.print(f"[bold red]error:[/] {escape(message)}")
 
 
 def warn(sentences) -> None:

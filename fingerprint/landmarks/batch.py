@@ -107,7 +107,8 @@ def find_videos(paths: Iterable[str | os.PathLike]) -> list[VideoFile]:
     """The videos that files and trees name, sorted; what a tree holds but should not be read comes as refused.
 
     Raises:
-        DatasetError: no video but hidden ones, or two whose tracks would have the same name.
+        DatasetError: no video but hidden ones, two whose tracks would have the same name, or a folder that cannot be
+            listed.
     """
     paths = [pathlib.Path(path) for path in paths]
     found: dict[pathlib.PurePath, VideoFile] = {}
@@ -129,7 +130,7 @@ def find_videos(paths: Iterable[str | os.PathLike]) -> list[VideoFile]:
 
 
 def _in_tree(root: pathlib.Path) -> Iterator[VideoFile]:
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_unreadable):
         folder = pathlib.Path(folder)
         # A linked folder is not walked into; inside the tree its files are met where they lie.
         leaving = [name for name in folders if (folder / name).is_symlink() and not _inside(folder / name, root)]
@@ -144,6 +145,10 @@ def _in_tree(root: pathlib.Path) -> Iterator[VideoFile]:
             if name in leaving or path.suffix.lower() in VIDEO_SUFFIXES:
                 relative = path.relative_to(root)
                 yield VideoFile(root, relative, _why_not(path, relative, root))
+
+
+def _unreadable(error: OSError) -> None:
+    raise DatasetError(f"{error.filename}: cannot be listed ({error.strerror}); its videos would be missing") from error
 
 
 def _why_not(path: pathlib.Path, relative: pathlib.PurePath, root: pathlib.Path) -> str:

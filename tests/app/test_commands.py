@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_up import LENGTH, save_model, write_track
 
-from fingerprint.app import commands, decision
+from fingerprint.app import commands, console, decision
 from fingerprint.app import gallery as galleries
 from fingerprint.errors import ClaimRefused, FingerprintError, GalleryError
 
@@ -227,6 +227,13 @@ def test_report_is_a_page(gallery, tracks, tmp_path):
     verify(tracks / "person00" / "take2.track.npz", "ada", gallery, report=page)
     text = page.read_text()
     assert text.startswith("<!DOCTYPE html>") and "ada" in text and "http" not in text.split("</style>")[1]
+
+
+def test_what_the_disk_refuses_is_a_sentence(capsys):
+    console.fail(PermissionError(13, "Permission denied", "/read/only"), as_json=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["error"]["message"] == "/read/only: Permission denied"
+    assert "Errno" not in printed.err
 
 
 def test_the_command_line(fingerprint, gallery, tracks):

@@ -139,6 +139,21 @@ def test_no_video_is_an_error(tmp_path):
         batch.find_videos([tmp_path])
 
 
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    scandir = os.scandir
+
+    def refused(folder):
+        if pathlib.Path(folder).name == "locked":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)  # root may list everything
+    with pytest.raises(DatasetError, match=r"locked: cannot be listed \(Permission denied\)"):
+        batch.find_videos([tmp_path])
+
+
 def test_what_a_killed_overlay_left_is_not_even_a_hidden_video(tmp_path):
     for name in ("a.mp4", "a.mp4.overlay.mp4", ".a.mp4.overlay.mp4.x7f2.mp4"):
         (tmp_path / name).write_bytes(b"x")
