@@ -54,6 +54,9 @@ def enroll(name: str, videos: Sequence[Path], folder: Path, model: Path | None, 
     else:
         released = open_model(model)
         gallery = None
+    for path in videos:  # what can be seen to be no video is refused before minutes go into the others
+        if path.is_file() and not path.name.endswith(".track.npz"):
+            video.open_video(path)
     found = _evidence(videos, released, how)
     for item in found:
         if isinstance(item, FingerprintError):

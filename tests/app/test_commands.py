@@ -90,6 +90,15 @@ def test_a_folder_or_a_moved_model_is_said(gallery, tracks, tmp_path):
         verify(tracks / "person00" / "take2.track.npz", "ada", folder)
 
 
+def test_a_bad_file_ends_an_enrolment_before_the_work(gallery, tracks, tmp_path, monkeypatch):
+    (tmp_path / "notes.mp4").write_bytes(b"no video at all")
+    monkeypatch.setattr(commands, "_evidence", lambda *_: pytest.fail("videos were extracted first"))
+    with pytest.raises(FingerprintError, match="notes.mp4"):
+        commands.enroll(
+            "anna", [tracks / "person00" / "take3.track.npz", tmp_path / "notes.mp4"], gallery, None, add=True, how=None
+        )
+
+
 def test_too_short_a_clip_gets_no_score(gallery, tmp_path):
     path = write_track(tmp_path / "short.track.npz", 0, 9, frames=LENGTH - 1)
     with pytest.raises(ClaimRefused, match=f"no window of {LENGTH} frames"):
