@@ -392,7 +392,7 @@ def test_configs_that_would_break_the_control_are_refused(change):
 
 def test_videos_are_made_fast():
     make(FULL, 0, 0)
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: other work on the machine does not count
     for i in range(20):
         make(FULL, i, i, number=i)
-    assert (time.perf_counter() - start) / 20 < 0.05, "a video should take a few milliseconds"
+    assert (time.process_time() - start) / 20 < 0.05, "a video should take a few milliseconds"
