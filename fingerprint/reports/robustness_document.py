@@ -60,10 +60,10 @@ def headline(report: RobustnessReport) -> str:
         worst = min(faithful, key=lambda row: row["similarity"]["mean"])
         return (
             f"No error rates: {report.clean['reason']}. The embedding moves most at {_place(report, worst)}: mean "
-            f"cosine {worst['similarity']['mean']:.3f} to the clean one."
+            f"cosine {_cosine(worst)} to the clean one."
         )
     clean = f"Clean videos: {wording.label('auc')} {wording.spoken('auc', report.clean['rates']['auc'])}."
-    known = [row for curve in report.curves for row in curve.rows if row["difference"]]
+    known = [row for curve in report.curves for row in _telling(curve)]
     if not known:
         return f"{clean} No degraded video could be compared with them."
     worst = min(known, key=lambda row: row["difference"]["auc"]["value"])
@@ -71,32 +71,31 @@ def headline(report: RobustnessReport) -> str:
 
 
 def findings(curve: Curve) -> str:
-    """From which severity on a degradation is shown to cost accuracy, and how many videos it loses."""
-    words = _words(curve.name)
-    rows = [row for row in curve.rows if row["difference"]]
-    if not rows:
-        drift = [row for row in curve.rows if row["similarity"]]
-        text = f"{words}: no error rates"
-        if drift:
-            text += (
-                f"; mean cosine to the clean embedding {drift[-1]['similarity']['mean']:.3f} at {drift[-1]['label']}"
-            )
-        return text + _lost(curve) + "."
+    """At which severities a degradation is shown to cost accuracy, and how many videos it loses."""
+    words, rows = _words(curve.name), _telling(curve)
+    close = [row for row in curve.rows if row["similarity"]]
     lossy = [row for row in rows if (row["difference"]["auc"]["high"] or 0) < 0]
     if lossy:
-        text = f"{words}: {wording.label('auc')} is lower from {lossy[0]['label']} on ({_change(lossy[0])})"
+        text = "a loss is shown at " + ", ".join(f"{row['label']} ({_change(row)})" for row in lossy)
+    elif not rows:
+        text = "no error rates to rely on"
+        text += f"; mean cosine to the clean embedding {_cosine(close[-1])} at {close[-1]['label']}" if close else ""
     elif rows[-1]["difference"]["auc"]["high"] is None:
-        text = f"{words}: {_change(rows[-1])} at {rows[-1]['label']}, too few people for an interval"
+        text = f"{_change(rows[-1])} at {rows[-1]['label']}, too few people for an interval"
     else:
-        text = f"{words}: no loss of {wording.label('auc')} is shown up to {rows[-1]['label']} ({_change(rows[-1])})"
-    return text + _lost(curve) + "."
+        text = f"no loss is shown up to {rows[-1]['label']} ({_change(rows[-1])})"
+    lost = [f"{wording.number('fta', row['fta'])} at {row['label']}" for row in curve.rows if row["failed"]]
+    return f"{words}: {text}" + (f"; probes without a window: {', '.join(lost)}." if lost else ".")
 
 
-def _lost(curve: Curve) -> str:
-    worst = max(curve.rows, key=lambda row: row["fta"])
-    if not worst["failed"]:
-        return "; no probe is lost"
-    return f"; at {worst['label']} {worst['failed']} of {worst['videos']} probes give no window"
+def _telling(curve: Curve) -> list[Row]:
+    """Rows that can be compared with the clean one, with enough errors behind them where any row has these."""
+    rows = [row for row in curve.rows if row["difference"]]
+    return [row for row in rows if not wording.unreliable(row["rates"]["auc"])] or rows
+
+
+def _cosine(row: Row) -> str:
+    return f"{row['similarity']['mean']:.3f}"
 
 
 def _change(row: Row) -> str:
@@ -131,14 +130,15 @@ def _numbers(report) -> list:
 
 def _findings(report) -> list:
     rule = (
-        "A loss counts as shown where the paired 95 % interval of the difference lies below zero. Videos that give no "
-        "window are failures to acquire (FTA): they stand in the tables and are not in AUC and EER."
+        "A loss counts as shown where the paired 95 % interval of the difference in AUC lies below zero; among many "
+        "severities one in forty does so by chance. Videos that give no window are failures to acquire (FTA): they are "
+        "counted, and not in AUC and EER."
     )
     return [Bullets(tuple(findings(curve) for curve in report.curves)), Text(rule, muted=True)]
 
 
 def _table(clean: Row, curve: Curve) -> list:
-    detail = any(row.get("detail") for row in (clean, *curve.rows))
+    detail = any(row.get("detail") for row in curve.rows)
     header = (
         curve.axis,
         *(["Measured"] if detail else []),
@@ -150,7 +150,7 @@ def _table(clean: Row, curve: Curve) -> list:
     )
     rows = tuple(_row(row, detail) for row in ({"label": "clean", **clean}, *curve.rows))
     reasons = tuple(f"{row['label']}: {row['reason']}" for row in curve.rows if row["reason"])
-    blocks = [Table(header, rows, f"{_words(curve.name)}. {curve.summary}")]
+    blocks = [Table(header, rows, f"{_words(curve.name)}: {curve.summary.rstrip('.')}")]
     return [*blocks, Bullets(reasons, "Without error rates")] if reasons and clean["rates"] else blocks
 
 
