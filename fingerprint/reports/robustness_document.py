@@ -148,7 +148,7 @@ def _table(clean: Row, curve: Curve) -> list:
         "Trials",
         "Cosine to clean",
     )
-    rows = tuple(_row(row, detail) for row in ({"label": "clean", **clean}, *curve.rows))
+    rows = tuple(_row(row, detail) for row in ({**clean, "label": "clean"}, *curve.rows))
     reasons = tuple(f"{row['label']}: {row['reason']}" for row in curve.rows if row["reason"])
     blocks = [Table(header, rows, f"{_words(curve.name)}: {curve.summary.rstrip('.')}")]
     return [*blocks, Bullets(reasons, "Without error rates")] if reasons and clean["rates"] else blocks
