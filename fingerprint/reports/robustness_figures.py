@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fingerprint.reports.robustness_report import Curve, RobustnessReport
 
 _COLUMNS = 2
+_FEW = "dots are means, dashes below them what one video in twenty does not reach"
 _PANEL = (3.6, 3.0)  # inches
 
 
@@ -41,7 +42,8 @@ def _one(report, curve: Curve) -> Drawing:
         f"{row['label']}: {'n/a' if np.isnan(value) else f'{value:.3f}'}"
         for row, value in zip(curve.rows, values[1:], strict=True)
     )
-    caption = f"{curve.summary} {_quantity(report)} at {text}."
+    lines = "dashed the clean videos, dotted guessing, the band 95 % intervals" if report.clean["rates"] else _FEW
+    caption = f"{curve.summary} {_quantity(report)} at {text}; {lines}."
     return Drawing(curve.name, title, caption, f"{_quantity(report)} against severity; {text}.", as_png(figure))
 
 
@@ -73,7 +75,8 @@ def _curve(axes, report, curve: Curve) -> None:
     else:
         axes.plot(place[1:], low[1:], color=BLUE, linewidth=0, marker="_", markersize=9)
     axes.plot(place, value, color=BLUE, linewidth=1.8, marker="o", markersize=5, markeredgecolor="white")
-    bottom = np.nanmin(np.concatenate([low, value, [0.45 if rates else 0.9]])) - 0.03
+    reach = [part for other in report.curves for part in _values(report, other)[:2]]
+    bottom = np.nanmin(np.concatenate([*reach, [0.45 if rates else 0.9]])) - 0.03
     axes.set_ylim(bottom, 1.03)
     for at, row in enumerate(curve.rows, start=1):
         if row["failed"]:
