@@ -7,7 +7,8 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-MODES = ("train_and_evaluate", "train", "evaluate")
+MODES = ("train_and_evaluate", "train", "evaluate", "robustness")
+_OF_A_MODEL = MODES[2:]
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, e.g. configs/quickstart.py or configs/avaprintdb_gcn.py:cremad_gaga."
@@ -16,7 +17,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run: checkpoints, log, models, report. The same command resumes."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", MODES[0], MODES, "What to do. `evaluate` takes --config.evaluate.model, or the workdir's best model."
+    "mode", MODES[0], MODES, "The last two take --config.evaluate.model, or the workdir's best model."
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "host:port of process 0 of several, or `auto` on a Cloud TPU slice."
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
     # Imported here so that --help is fast.
     import jax
 
-    from fingerprint import checkpoint, parallel, workdir
+    from fingerprint import checkpoint, parallel, robustness, workdir
     from fingerprint.data import datasets
     from fingerprint.errors import FingerprintError
     from fingerprint.evaluate import evaluate
@@ -43,22 +44,25 @@ def main(argv: list[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     config, directory = _CONFIG.value, _WORKDIR.value
-    if config.evaluate.model and _MODE.value != "evaluate":
-        print(f"error: --config.evaluate.model goes with --mode=evaluate, not {_MODE.value}", file=sys.stderr)
+    if config.evaluate.model and _MODE.value not in _OF_A_MODEL:
+        modes = " or ".join(_OF_A_MODEL)
+        print(f"error: --config.evaluate.model goes with --mode={modes}, not {_MODE.value}", file=sys.stderr)
         return 2
     jax.config.update("jax_default_matmul_precision", config.matmul_precision)
     try:
         parallel.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         with parallel.main_holds(lambda: workdir.locked(directory)):
             model = config.evaluate.model or directory
-            if _MODE.value == "evaluate":
+            if _MODE.value in _OF_A_MODEL:
                 checkpoint.resolve_model(model)
             if parallel.is_main():
                 datasets.build_missing(config)
             parallel.barrier("data set")
-            if _MODE.value != "evaluate":
+            if _MODE.value not in _OF_A_MODEL:
                 model = train(config, directory)
-            if _MODE.value != "train":
+            if _MODE.value == "robustness":
+                robustness.measure(config, directory, model)
+            elif _MODE.value != "train":
                 evaluate(config, directory, model)
     except workdir.Stopped as stopped:
         print(stopped, file=sys.stderr)

@@ -102,4 +102,17 @@ def defaults() -> ConfigDict:
     config.evaluate.replicates = 1000  # identity bootstrap
     config.evaluate.controls = True  # shuffled frames, static frame, baselines, target probe
     config.evaluate.development_split = ""  # take thresholds and calibration from this split instead of the model's own
+
+    config.robustness = ConfigDict()  # of --mode=robustness: the trials of `evaluate`, probes degraded
+    config.robustness.name = "robustness"  # folder of the report in the working directory
+    config.robustness.degrade_enrolment = False  # degrade enrolment videos too, not only probes
+    config.robustness.replicates = 1000  # identity bootstrap
+    config.robustness.severities = ConfigDict()  # from mild to severe; (): leave this degradation out
+    config.robustness.severities.jitter = (0.005, 0.01, 0.02, 0.05, 0.1)  # noise, in inner-eye distances
+    config.robustness.severities.pixel_grid = (0.01, 0.02, 0.05, 0.1)  # landmarks rounded, in inner-eye distances
+    config.robustness.severities.dropped_frames = (0.05, 0.1, 0.2, 0.4)  # share of frames lost at random
+    config.robustness.severities.dropped_bursts = (0.05, 0.1, 0.2, 0.4)  # share of frames lost, 12 in a row
+    config.robustness.severities.frame_rate = (20.0, 15.0, 12.5, 8.0)  # frames a second, taken as they are
+    config.robustness.severities.frame_rate_resampled = (20.0, 15.0, 12.5, 8.0)  # brought back to the own rate
+    config.robustness.severities.temporal_blur = (3, 5, 9, 15)  # frames of a moving average, odd
     return config

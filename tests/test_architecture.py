@@ -19,6 +19,7 @@ LAYERS = (
     {"embed", "controls", "import_weights"},
     {"validation"},
     {"train", "evaluate"},
+    {"robustness"},
     {"main"},
     {"generation", "app"},
 )

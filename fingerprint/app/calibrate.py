@@ -89,6 +89,22 @@ def _identity(text: str) -> str:
         raise ClaimRefused(str(error)) from None
 
 
+def video_table(videos: Sequence[tuple[Labelled, Evidence]]) -> dict[str, np.ndarray]:
+    """The videos as a table that protocols take; where drivers and targets differ, all count as avatars'."""
+    table = {
+        "video_id": np.array([f"{row:06d}" for row in range(len(videos))]),
+        "clip_id": np.array([found.sha256 for _, found in videos]),
+        "driver": np.array([label.driver for label, _ in videos]),
+        "target": np.array([label.target for label, _ in videos]),
+        "generator": np.array(["ORIG" if label.driver == label.target else _GENERATOR for label, _ in videos]),
+        "corpus": np.full(len(videos), "own"),
+        "sentence": np.full(len(videos), ""),
+    }
+    if (table["driver"] != table["target"]).any():
+        table["generator"][:] = _GENERATOR
+    return table
+
+
 def calibrate(
     videos: Sequence[tuple[Labelled, Evidence]], released: ReleasedModel, *, source: str, seed: int = 0
 ) -> dict[str, Any]:
@@ -104,17 +120,7 @@ def calibrate(
     Raises:
         ProtocolError: no mated or no non-mated pair. RatesError: as `operating_points`.
     """
-    table = {
-        "video_id": np.array([f"{row:06d}" for row in range(len(videos))]),
-        "clip_id": np.array([found.sha256 for _, found in videos]),
-        "driver": np.array([label.driver for label, _ in videos]),
-        "target": np.array([label.target for label, _ in videos]),
-        "generator": np.array(["ORIG" if label.driver == label.target else _GENERATOR for label, _ in videos]),
-        "corpus": np.full(len(videos), "own"),
-        "sentence": np.full(len(videos), ""),
-    }
-    if (table["driver"] != table["target"]).any():
-        table["generator"][:] = _GENERATOR
+    table = video_table(videos)
     protocol = protocols.choose(table)
     found = protocols.get(protocol)(table, seed=seed, enrolment_clips=1)
     vectors = np.concatenate([evidence.vectors for _, evidence in videos])

@@ -250,6 +250,42 @@ def calibrate(
     return console.DONE
 
 
+@app.command("robustness")
+@_command
+def measure_robustness(
+    videos: Annotated[
+        Path, typer.Argument(help="Folder <person>/<video>, or a CSV with the columns file,driver and perhaps target.")
+    ],
+    model: Annotated[Path, typer.Option(help="Released model, or a run's working directory.")],
+    out: Annotated[Path, typer.Option(help="Folder for robustness.html, .md, .json, .csv and .png.")],
+    crf: Annotated[
+        str, typer.Option(help="Qualities of H.264 to write the videos again at, 0 to 51.")
+    ] = "23,31,39,47,51",
+    height: Annotated[str, typer.Option(help="Heights in pixels to write the videos again at.")] = "360,180,90",
+    fps: Fps = None,
+    tracks: TracksAt = None,
+    landmark_model: LandmarkModel = None,
+    processes: Processes = _CORES,
+    as_json: AsJson = False,
+) -> int:
+    """What re-encoding, lost frames, noise, low frame rates and blur do to the scores of videos of your own."""
+    from fingerprint.app import commands, robustness
+
+    result = robustness.run(
+        videos,
+        model,
+        out,
+        crf=robustness.whole_numbers(crf, "--crf", 0, 51),
+        heights=robustness.whole_numbers(height, "--height", 16, 10_000),
+        how=commands.Acquisition(fps, tracks, landmark_model, processes, as_json),
+    )
+    if as_json:
+        console.emit(result)
+    else:
+        robustness.show(result)
+    return console.DONE
+
+
 @gallery_app.command("list")
 @_command
 def gallery_list(gallery: GalleryAt = _GALLERY, as_json: AsJson = False) -> int:

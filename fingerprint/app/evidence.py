@@ -73,7 +73,7 @@ class Evidence:
         }
 
 
-class _Tracks:
+class Tracks:
     """Tracks as the records that embedding reads."""
 
     def __init__(self, tracks: Sequence[tuple[str, LandmarkTrack]], landmark_set: str):
@@ -173,7 +173,7 @@ def embed(
     rows = list(chosen)
     windows = released.embedder.split(
         released.params,
-        _Tracks([(videos[index][0], chosen[index][0]) for index in rows], released.embedder.landmark_set),
+        Tracks([(videos[index][0], chosen[index][0]) for index in rows], released.embedder.landmark_set),
     )
     for row, index in enumerate(rows):
         (name, video), (found, notes) = videos[index], chosen[index]

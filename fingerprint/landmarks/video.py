@@ -30,6 +30,7 @@ _FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,flv,as
 """What is opened; audio formats are among them so that their refusal says what they are."""
 _SAFE = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
 _BUFFER = 1 << 20
+_MICROSECOND = fractions.Fraction(1, 1_000_000)
 _CAMERA = re.compile(r"camera:(\d{1,3})")
 _MISSING_FRAMES, _MISSING_SHARE, _MISSING_SECONDS = 3, 0.02, 1.0
 """A file is cut if more than 3 frames and 2 % of the promised ones are missing; where the container promises only a
@@ -170,6 +171,68 @@ def write_video(path: str | os.PathLike, pictures: Iterable[UInt8[np.ndarray, "h
     except BaseException:
         pathlib.Path(partial).unlink(missing_ok=True)
         raise
+
+
+@dataclasses.dataclass(frozen=True)
+class Reencoded:
+    """What a video became: upright size in pixels, frames, and kilobits a second of its file."""
+
+    width: int
+    height: int
+    num_frames: int
+    kbit_per_s: float
+
+
+def kbit_per_s(path: str | os.PathLike, info: VideoInfo) -> float:
+    """Kilobits a second of a file, sound and container included."""
+    return 8e-3 * os.path.getsize(path) / info.duration_s
+
+
+def reencode(
+    path: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    crf: int,
+    height: int | None = None,
+    max_frames: int = MAX_FRAMES,
+) -> Reencoded:
+    """Write a video again as H.264 in MP4, upright and with square pixels, each frame at its own time, without sound.
+
+    The file appears whole or not at all.
+
+    Args:
+        crf: constant rate factor of x264, 0 (lossless) to 51 (worst).
+        height: of the pictures, in pixels, made even; None, or more than the video has, keeps the video's.
+
+    Raises:
+        VideoRefused: as `frames`; `no_encoder` where this FFmpeg has no x264.
+    """
+    if "libx264" not in av.codecs_available:
+        raise VideoRefused(path, "no_encoder", "this PyAV has no libx264; wanted one that writes H.264")
+    info, out = open_video(path, max_frames=max_frames), pathlib.Path(out)
+    width, high = info.image_size
+    tall = min(height or high, high)
+    size = tuple(max(2, 2 * round(side / 2)) for side in (width * tall / high, tall))
+    handle, partial = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.", suffix=".mp4")
+    os.close(handle)
+    count = 0
+    try:
+        with av.open(partial, "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=fractions.Fraction(info.fps).limit_denominator(1001))
+            stream.width, stream.height = size
+            stream.pix_fmt, stream.options = "yuv420p", {"crf": str(crf)}
+            stream.codec_context.time_base = _MICROSECOND
+            for frame in frames(path, info=info, max_frames=max_frames):
+                picture = av.VideoFrame.from_ndarray(frame.rgb, format="rgb24").reformat(*size, format="yuv420p")
+                picture.pts, picture.time_base = frame.timestamp_us, _MICROSECOND
+                container.mux(stream.encode(picture))
+                count += 1
+            container.mux(stream.encode())
+        os.replace(partial, out)
+    except BaseException:
+        pathlib.Path(partial).unlink(missing_ok=True)
+        raise
+    return Reencoded(*size, count, kbit_per_s(out, info))
 
 
 def _regular_file(path: str | os.PathLike, root: str | os.PathLike | None) -> IO[bytes]:

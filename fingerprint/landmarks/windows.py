@@ -58,14 +58,26 @@ def resample(
 
     An instant between two frames is valid if both are, one that falls on a frame if that one is; masked ones are zero.
     """
-    place = np.linspace(0, len(frame_mask) - 1, frames)
+    return between_frames(landmarks, frame_mask, np.linspace(0, len(frame_mask) - 1, frames))
+
+
+def between_frames(
+    values: Float[np.ndarray, "time *feature"],
+    frame_mask: Bool[np.ndarray, "time"],
+    place: Float[np.ndarray, "instant"],
+) -> tuple[Float[np.ndarray, "instant *feature"], Bool[np.ndarray, "instant"]]:
+    """Values at instants between frames, linear between neighbours; valid and masked as in `resample`.
+
+    Args:
+        place: instants in frames from the first one on, at most that of the last frame.
+    """
     before = np.floor(place).astype(np.int64)
     after = np.minimum(before + 1, len(frame_mask) - 1)
     share = place - before
     mask = frame_mask[before] & (frame_mask[after] | (share == 0))
-    share = share.astype(landmarks.dtype)[:, None, None]
-    between = np.where(share == 0, landmarks[before], (1 - share) * landmarks[before] + share * landmarks[after])
-    return np.where(mask[:, None, None], between, 0).astype(landmarks.dtype), mask
+    share, shown = (x.reshape(-1, *[1] * (values.ndim - 1)) for x in (share.astype(values.dtype), mask))
+    between = np.where(share == 0, values[before], (1 - share) * values[before] + share * values[after])
+    return np.where(shown, between, 0).astype(values.dtype), mask
 
 
 def starts(frame_mask: Bool[np.ndarray, "time"], spec: WindowSpec) -> Int[np.ndarray, "window"]:

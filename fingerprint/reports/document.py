@@ -37,12 +37,12 @@ def build(report: EvaluationReport, drawings: Sequence[Drawing]) -> Document:
         ("controls", "Controls", _controls(report)),
         ("thresholds", "Thresholds fixed on validation", _thresholds(report)),
         ("figures", "Figures", [Pictures(tuple(drawings))]),
-        ("data", "Data", _facts(report.data, "no description of the data in this run")),
-        ("model", "Model", _facts(report.model, "no description of the model in this run")),
+        ("data", "Data", fact_table(report.data, "no description of the data in this run")),
+        ("model", "Model", fact_table(report.model, "no description of the model in this run")),
         ("protocol", "Protocol", _protocol(report)),
         ("acquisition", "Acquisition", _acquisition(report)),
         ("warnings", "Warnings", _warnings(report)),
-        ("provenance", "Provenance", _facts(report.provenance, "no provenance in this run")),
+        ("provenance", "Provenance", fact_table(report.provenance, "no provenance in this run")),
         ("config", "Configuration", _config(report)),
     ]
     sections = tuple(Section(anchor, title, tuple(blocks)) for anchor, title, blocks in parts)
@@ -231,7 +231,8 @@ def _thresholds(report) -> list:
     return [lead, Table(header, rows, "Operating points"), *carried]
 
 
-def _facts(facts: Mapping[str, Any], absent: str) -> list:
+def fact_table(facts: Mapping[str, Any], absent: str) -> list:
+    """Names and values as a table, nested ones flattened; `absent`: said where there are none."""
     rows, lists = _fact_rows(facts, "")
     if not rows:
         return [Text(absent[0].upper() + absent[1:] + ".")]
@@ -269,13 +270,13 @@ def _protocol(report) -> list:
     notes = report.protocol.get("notes") or ()
     notes = (notes,) if isinstance(notes, str) else tuple(map(str, notes))
     facts = {key: value for key, value in report.protocol.items() if key != "notes"}
-    return [*_facts(facts, "no protocol in this run"), *([Bullets(notes, "Notes")] if notes else [])]
+    return [*fact_table(facts, "no protocol in this run"), *([Bullets(notes, "Notes")] if notes else [])]
 
 
 def _acquisition(report) -> list:
     reasons = report.acquisition.get("reasons") or {}
     facts = {key: value for key, value in report.acquisition.items() if key != "reasons"}
-    blocks = _facts(facts, "no record of acquisition in this run")
+    blocks = fact_table(facts, "no record of acquisition in this run")
     if not reasons:
         return [*blocks, Text("No failure was recorded.")] if facts else blocks
     rows = tuple((Cell(str(reason)), Cell(wording.value_text(number))) for reason, number in reasons.items())

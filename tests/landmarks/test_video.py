@@ -284,3 +284,29 @@ def test_what_fails_while_written_leaves_nothing(tmp_path):
     with pytest.raises(VideoRefused):
         video.write_video(tmp_path / "out.mp4", [], 25)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("crf", "height", "size"), [(23, None, (360, 288)), (51, None, (360, 288)), (23, 100, (124, 100))]
+)
+def test_a_clip_written_again_keeps_frames_and_times(shared, tmp_path, crf, height, size):
+    clip, out = shared / "data" / "videos" / "talking" / "grid_bbaf2n.mpg", tmp_path / "out.mp4"
+    found = video.reencode(clip, out, crf=crf, height=height)
+    before, after = video.open_video(clip), video.open_video(out)
+    assert (found.width, found.height) == (after.width, after.height) == after.image_size == size
+    assert found.num_frames == after.num_frames == before.num_frames and after.fps == before.fps
+    assert found.kbit_per_s == pytest.approx(8e-3 * out.stat().st_size / before.duration_s)
+    times, pictures = zip(*((frame.timestamp_us, frame.rgb) for frame in video.frames(out)), strict=True)
+    assert list(times) == [frame.timestamp_us for frame in video.frames(clip)]
+    if height is None:
+        first = next(video.frames(clip)).rgb.astype(float)
+        error = np.abs(pictures[0] - first).mean()
+        assert error < 3 if crf == 23 else 3 < error < 20
+        assert found.kbit_per_s < (300 if crf == 23 else 30)
+
+
+def test_a_clip_that_cannot_be_read_leaves_nothing(tmp_path):
+    (tmp_path / "a.mp4").write_text("no video")
+    with pytest.raises(VideoRefused):
+        video.reencode(tmp_path / "a.mp4", tmp_path / "out.mp4", crf=23)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
