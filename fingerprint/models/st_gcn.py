@@ -170,7 +170,7 @@ class Block(nn.Module):
         mask: Mask,
         place: UInt32[Array, "vertex batch time"] | None,
         layer: int,
-        per_frame: Float[Array, "batch time feature"] | None,
+        per_frame: Float[Array, "batch time feature"] | None = None,
     ) -> tuple[Activations, Mask, UInt32[Array, "vertex batch step"] | None]:
         steps = _cells(mask, self.stride).any(axis=2)
         residual = x

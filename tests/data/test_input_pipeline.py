@@ -13,6 +13,7 @@ from fingerprint.data.augment import Augmentation
 from fingerprint.data.input_pipeline import ReenactedSource, evaluation_batches, train_examples, train_iterator
 from fingerprint.errors import ArrayRefused, ConfigError, DatasetError, UnknownName
 from fingerprint.landmarks import normalize, reenactment, windows
+from fingerprint.landmarks.channels import NAMES, Layout
 from fingerprint.landmarks.windows import WindowSpec
 
 SET, SPEC = "avaprintdb109", WindowSpec(8, 4)
@@ -453,3 +454,78 @@ def test_more_faces_than_people_are_refused(originals):
 def test_reenacted_records_train(originals):
     batch = next(batches(ReenactedSource(originals, 2), options=Augmentation()))
     assert np.isfinite(batch.windows).all() and batch.frame_mask.any(axis=1).all()
+
+
+# ------------------------------------------------------------------------------------------------------------- channels
+
+
+@pytest.fixture(scope="module")
+def with_channels():
+    return make_source(drivers=4, targets=1, clips=2, frames=20, lost_frames=5, channels=("blendshapes", "pose"))
+
+
+def test_windows_hold_the_channels_of_their_own_frames(with_channels):
+    layout, options = Layout(SET, NAMES), {"landmark_set": SET, "normalization": "box", "spec": SPEC, "batch_size": 4}
+    (plain,) = {b.windows.shape[2] for b in evaluation_batches(with_channels, **options)}
+    assert plain == 109
+    for batch in evaluation_batches(with_channels, channels=tuple(reversed(NAMES)), **options):
+        for window, mask, row, start in zip(*batch, strict=True):
+            if row < 0:
+                continue
+            record, frames = with_channels[int(row)], slice(start, start + SPEC.length)
+            whole = {name: record[name] for name in layout.stored}
+            points = (record["landmarks"], record["frame_mask"], record["image_size"], SET)
+            whole["canonical"] = normalize.get("pose_removed")(*points)
+            expected = layout.pack(normalize.get("box")(*points), record["frame_mask"], whole)[frames]
+            assert np.array_equal(window, expected) and np.array_equal(mask, record["frame_mask"][frames])
+            assert window[mask].any() and not window[~mask].any()
+
+
+def test_training_batches_hold_channels_augmented_with_the_landmarks(with_channels):
+    plain = next(batches(with_channels, options=Augmentation(), channels=NAMES)).windows
+    assert plain.shape[2] == 2 * 109 + 21
+    mirrored = next(batches(with_channels, options=Augmentation(mirror=1.0), channels=NAMES)).windows
+    for one, other in zip(plain, mirrored, strict=True):
+        np.testing.assert_array_equal(Layout(SET, NAMES).mirror(one), other)
+    noisy = next(batches(with_channels, options=Augmentation(jitter=0.01), channels=NAMES)).windows - plain
+    assert 0.008 < noisy[:, :, :109].std() < 0.012 and 0.008 < noisy[:, :, 109:218].std() < 0.012
+    assert not noisy[:, :, 218:].any()
+    # The landmarks of a run with channels are those of the run without.
+    alone = next(batches(with_channels, options=Augmentation())).windows
+    np.testing.assert_array_equal(plain[:, :, :109], alone)
+
+
+@pytest.mark.parametrize("control", sorted(input_pipeline.CONTROLS))
+def test_controls_move_whole_frames(with_channels, control):
+    options = {"landmark_set": SET, "normalization": "box", "spec": SPEC, "batch_size": 64, "channels": NAMES}
+    (plain,) = evaluation_batches(with_channels, **options)
+    (moved,) = evaluation_batches(with_channels, transform=input_pipeline.CONTROLS[control], **options)
+    for one, other, mask in zip(plain.windows, moved.windows, plain.frame_mask, strict=True):
+        frames = {frame.tobytes() for frame in one[mask]}
+        assert {frame.tobytes() for frame in other[mask]} <= frames
+    assert not np.array_equal(plain.windows, moved.windows)
+
+
+def test_channels_that_cannot_be_had_are_refused(source, with_channels, originals):
+    with pytest.raises(ConfigError, match="asks for blendshapes, pose, which the records do not hold.*--channels"):
+        examples_of(source, options=Augmentation(), channels=NAMES)
+    with pytest.raises(ConfigError, match="do not hold"):
+        next(evaluation_batches(
+            source, landmark_set=SET, normalization="box", spec=SPEC, batch_size=4, channels=("pose",)
+        ))  # fmt: skip
+    with pytest.raises(
+        ConfigError, match="augment.reenact puts landmarks on other faces, and leaves blendshapes, pose"
+    ):
+        examples_of(with_channels, options=Augmentation(reenact=0.5), channels=NAMES)
+    with pytest.raises(ConfigError, match="data.reenact_targets puts"):
+        examples_of(ReenactedSource(originals, 2), options=Augmentation(), channels=("pose",))
+    with pytest.raises(UnknownName, match="unknown channel 'gaze'"):
+        examples_of(source, options=Augmentation(), channels=("gaze",))
+    # Canonical points are made of the landmarks, whatever face they are on.
+    assert examples_of(source, options=Augmentation(reenact=0.5), channels=("canonical",))(0, 0).windows.shape[1] == 218
+
+
+def test_channels_that_are_not_finite_are_refused_by_name(with_channels):
+    record = {**with_channels[0], "pose": np.full((20, 4, 4), np.nan, np.float32)}
+    with pytest.raises(DatasetError, match="holds pose that are not finite"):
+        input_pipeline.finite_record(MemorySource([record]), 0)
