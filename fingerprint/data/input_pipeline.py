@@ -68,7 +68,7 @@ class TrainExamples:
             others = [name for name in self.shapes if name != record["target"]]
             worn = others[rng.integers(len(others))]
             target, video = self.codes.names.index(worn), len(self.codes.video) + slot
-            record |= reenacted(record, self.shapes[worn])
+            record = record | reenacted(record, self.shapes[worn])
         track = normalized(record, self.normalization, self.layout)
         track, mask = windows.in_time(track, mask, self.spec)
         possible = windows.starts(mask, _anywhere(self.spec))
@@ -145,8 +145,8 @@ def check_channels(source: RecordSource, layout: Layout) -> None:
     held = source[0]
     if missing := [name for name in layout.stored if name not in held]:
         raise ConfigError(
-            f"data.channels asks for {', '.join(missing)}, which the records do not hold; build them from videos with "
-            f"--channels {' '.join(layout.stored)}"
+            f"channels (data.channels, or the released model's) ask for {', '.join(missing)}, which the records do not "
+            f"hold; build the data set from videos with --channels {' '.join(layout.stored)}"
         )
 
 
