@@ -5,7 +5,8 @@ Data:    python -m data_builders.build identity_folders/did_d_amber152 --source 
 Command: python -m fingerprint.main --config=configs/amber_stgcn.py:published --workdir=runs/amber
 Variants: published; motion (differences between frames beside the positions); anatomical (the face's own edges instead
 of attention); arcface; without_eyebrows, without_lips, without_eyes, without_nose, without_oval (a region's points
-taken out of the network); quickstart and dynamics_only (simulated drivers, see below).
+taken out of the network); channels (an extension, see below); quickstart and dynamics_only (simulated drivers, see
+below).
 
 As published: 152 points, x and y times 10, differences times 20, one box a video, every video brought to 71 frames,
 windows of 64 of them, 8 people x 8 videos a step, AdamW with 1e-4 and decay 1e-4, x 0.5 every 100 epochs of 14 steps,
@@ -18,6 +19,12 @@ filled in); equal units on both axes before the box; the box has seen all points
 split as NVFAIR's lists (published: drawn without a seed); the model chosen on validation identities.
 Cost: 2,845,448 parameters, 42,000 steps of 64 windows: a GPU's work. Reaches: not measured here. Published EER: about
 0.16 on clear video, 0.26 on the avatar.
+
+channels: the publication announces blendshapes, head-pose matrices and a canonical 3-D space as features; its code has
+none of them. This variant is the published network with all three beside the positions (models/st_gcn.py says where
+they enter): an extension of ours, with no published figure to compare with. Its data set is built with
+--channels blendshapes pose, and serves the other variants too. The pose says where the camera stood: compare with
+runs without it before reading its gain as a person's.
 
 quickstart, dynamics_only: simulated drivers (lips, eyes and eyebrows of 109 points) and a small network of 28,272
 parameters, adaptive adjacency and differences.
@@ -34,7 +41,7 @@ STEPS_PER_EPOCH = 14  # 112 training people, 8 a step
 REGIONS = ("eyebrows", "lips", "eyes", "nose", "face_oval")
 WITHOUT = {f"without_{region.removeprefix('face_')}": f"-{region}" for region in REGIONS}
 SIMULATED = {"quickstart": "full", "dynamics_only": "dynamics_only"}
-NAMES = ("published", "motion", "anatomical", "arcface", *WITHOUT, *SIMULATED)
+NAMES = ("published", "motion", "anatomical", "arcface", "channels", *WITHOUT, *SIMULATED)
 
 
 def get_config(name: str = "published") -> ConfigDict:
@@ -54,6 +61,8 @@ def _published(name: str) -> ConfigDict:
     config.data.window.length = 64
     config.data.window.stride = 7
     config.data.window.resample = 71
+    if name == "channels":
+        config.data.channels = ("canonical", "blendshapes", "pose")
     config.sampler.drivers_per_batch = 8
     config.sampler.windows_per_driver = 8
     config.model = ConfigDict(

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Float
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import auto as tqdm
 
@@ -29,6 +30,7 @@ from fingerprint.data import records
 from fingerprint.errors import ArrayRefused, DatasetError
 from fingerprint.landmarks import arrays, names, topology
 from fingerprint.landmarks.arrays import LoadedTrack
+from fingerprint.landmarks.channels import ordered
 from fingerprint.landmarks.names import VideoName
 
 _SHARD_BYTES = 64 << 20
@@ -54,6 +56,7 @@ class Options:
         metadata_csv: file with what the names do not say (see the builder).
         whole_dev: put all development identities into train and make no validation split.
         drop_first_frame: drop the first frame of every window.
+        channels: what records hold of each frame beside the landmarks: blendshapes, pose.
         failure_budget: largest share of files that may be refused.
         max_frames: longest track accepted.
     """
@@ -74,8 +77,12 @@ class Options:
     metadata_csv: pathlib.Path | None = None
     whole_dev: bool = False
     drop_first_frame: bool = False
+    channels: tuple[str, ...] = ()
     failure_budget: float = 0.01
     max_frames: int = arrays.MAX_FRAMES
+
+    def __post_init__(self):
+        object.__setattr__(self, "channels", ordered(self.channels))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +121,14 @@ class Window:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PlacedTrack(LoadedTrack):
-    """A track that knows where in its video it begins, which a `Window` planned before loading does not."""
+    """A track that knows where in its video it begins, which a `Window` planned before loading does not.
+
+    Attributes:
+        channels: what records hold beside the landmarks, by name; zero on masked frames.
+    """
 
     start_frame: int = 0
+    channels: Mapping[str, Float[np.ndarray, "time ..."]] = dataclasses.field(default_factory=dict)
 
 
 class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -192,7 +204,7 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         return source
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(features=records.features(self.landmark_set))
+        return self.dataset_info_from_configs(features=records.features(self.landmark_set, self.options.channels))
 
     def _split_of(self, name: VideoName, split_of: Mapping[str, str], file) -> str | None:
         """The split of a video; None (and a row in the ledger) for a bad recording and between two splits."""
@@ -275,6 +287,7 @@ class RecordBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         return {
             "schema": records.SCHEMA,
             "landmark_set": self.landmark_set,
+            "channels": list(self.options.channels),
             "options": describe(self),
             "records": dict(self._written),
             "refused": self.ledger.reasons("refused"),
@@ -342,14 +355,21 @@ def as_record(window: Window, track: LoadedTrack, landmark_set: str) -> dict[str
     vertices = topology.get(landmark_set).num_vertices
     if track.landmarks.shape != (len(track.frame_mask), vertices, 3) or not np.isfinite(track.landmarks).all():
         raise DatasetError(f"{window.key}: landmarks {track.landmarks.shape} must be finite and (time, {vertices}, 3)")
+    placed = track if isinstance(track, PlacedTrack) else PlacedTrack(**vars(track))
+    for name, values in placed.channels.items():
+        if len(values) != len(track.frame_mask) or not np.isfinite(values).all():
+            raise DatasetError(
+                f"{window.key}: {name} {values.shape} must be finite and of {len(track.frame_mask)} frames"
+            )
     return {
         "landmarks": np.ascontiguousarray(track.landmarks, np.float32),
         "frame_mask": np.asarray(track.frame_mask, np.bool_),
         "image_size": np.asarray(track.image_size if window.image_size is None else window.image_size, np.int32),
         "fps": np.float32(track.fps if window.fps is None else window.fps),
         "window_index": window.window_index,
-        "start_frame": window.start_frame + (track.start_frame if isinstance(track, PlacedTrack) else 0),
+        "start_frame": window.start_frame + placed.start_frame,
         "landmark_set": landmark_set,
+        **{name: np.ascontiguousarray(values, np.float32) for name, values in placed.channels.items()},
         **texts(window),
     }
 
@@ -360,10 +380,13 @@ def texts(of: Window | VideoName) -> dict[str, str]:
 
 
 def describe(builder: RecordBuilder) -> dict[str, Any]:
-    """The options as they go into `build.json`: files by name and digest; not those that change no record."""
+    """The options as they go into `build.json`: files by name and digest; not those that change no record, and no
+    channels where there are none, so that data sets built before there were any are still the same."""
     out = {}
     for name in sorted(builder.options_of(builder.builder_config) - _OF_THIS_MACHINE):
         value = getattr(builder.options, name)
+        if name == "channels" and not value:
+            continue
         if isinstance(value, pathlib.Path):
             value = (
                 {"name": value.name, "sha256": hashlib.sha256(value.read_bytes()).hexdigest()}

@@ -137,7 +137,8 @@ def report(dataset: str, data_dir: pathlib.Path, folder: pathlib.Path, verify: b
 
     name = dataset.partition(":")[0]
     build_file = records.read_build_file(folder)
-    print(f"{folder}  (landmark set {build_file['landmark_set']})")
+    beside = "".join(f", {channel}" for channel in build_file.get("channels", ()))
+    print(f"{folder}  (landmark set {build_file['landmark_set']}{beside})")
     for split in build_file["records"]:
         started = time.perf_counter()
         source = records.open_split(data_dir, f"{name}:{folder.name}", split, verify=verify)
@@ -179,6 +180,12 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--landmark_model", type=pathlib.Path, help="file face_landmarker.task, to extract tracks with")
     group.add_argument("--processes", type=int, help="how many extract at a time (default: one a core)")
     group.add_argument("--resample_fps", type=float, help="bring every track to this rate (default: the video's own)")
+    group.add_argument(
+        "--channels",
+        nargs="+",
+        metavar="NAME",
+        help="what records hold of each frame beside the landmarks: blendshapes, pose (from videos or tracks only)",
+    )
     group.add_argument("--landmark_set", help="which points the files hold (default: inferred)")
     group.add_argument("--corpus", help="corpus written to every record")
     group.add_argument("--generator", help="generator written to every record (ORIG: real videos)")

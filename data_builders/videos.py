@@ -25,10 +25,10 @@ from data_builders import splits
 from data_builders.base import Options, PlacedTrack, RecordBuilder, Window, texts
 from data_builders.ledger import FAILURES_FILE
 from fingerprint.errors import ArrayRefused, DatasetError, NameRefused
-from fingerprint.landmarks import topology, track
+from fingerprint.landmarks import channels, topology, track
 from fingerprint.landmarks.names import VideoName
 
-OPTIONS = frozenset({"source", "tracks", "landmark_model", "processes", "resample_fps"})
+OPTIONS = frozenset({"source", "tracks", "landmark_model", "processes", "resample_fps", "channels"})
 
 
 def landmark_sets() -> tuple[str, ...]:
@@ -168,7 +168,9 @@ class VideoBuilder(RecordBuilder, skip_registration=True):
         if missing and source is not None:
             self._extract(missing, source)
         failed = _failures(self.tracks)
-        share = topology.get(self.landmark_set).num_vertices / track.NUM_POINTS
+        numbers = 3 * topology.get(self.landmark_set).num_vertices
+        numbers += sum(int(np.prod(channels.STORED[name])) for name in self.options.channels)
+        share = numbers / (3 * track.NUM_POINTS)
         self._extractions: collections.Counter[str] = collections.Counter()
         windows = []
         for video in videos:
@@ -231,6 +233,7 @@ class VideoBuilder(RecordBuilder, skip_registration=True):
             image_size=np.array(chosen.image_size, np.int32),
             non_finite=0.0,
             start_frame=start,
+            channels={name: getattr(chosen, name) for name in self.options.channels},
         )
 
     def _build_file(self):

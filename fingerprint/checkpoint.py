@@ -167,7 +167,8 @@ def save_model(directory: str | os.PathLike, params: PyTree, document: dict[str,
     """Write a released model: weights, and `model.json` with all that embedding, scoring and deciding need.
 
     `document` must hold `model` (the network's configuration), `landmark_set`, `normalization` and `window`; it may
-    hold `thresholds`, `calibration`, `provenance`. The directory must not exist: it appears whole or not at all.
+    hold `channels`, `thresholds`, `calibration`, `provenance`. The directory must not exist: it appears whole or not at
+    all.
     """
     directory = Path(directory).absolute()
     if directory.exists():

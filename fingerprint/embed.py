@@ -6,7 +6,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from fingerprint import checkpoint, parallel
 from fingerprint.data.input_pipeline import RecordSource, Transform, evaluation_batches
-from fingerprint.landmarks import topology
+from fingerprint.landmarks.channels import Layout
 from fingerprint.landmarks.windows import WindowSpec
 from fingerprint.models import registry
 
@@ -47,16 +47,24 @@ class Embedder:
 
     Args:
         model: network with the house's interface.
-        landmark_set, normalization, spec: how records become windows.
+        landmark_set, normalization, channels, spec: how records become windows.
         batch_size: windows at a time; raised to a multiple of this process's devices.
     """
 
     def __init__(
-        self, model: nn.Module, *, landmark_set: str, normalization: str, spec: WindowSpec, batch_size: int = 256
+        self,
+        model: nn.Module,
+        *,
+        landmark_set: str,
+        normalization: str,
+        spec: WindowSpec,
+        channels: Sequence[str] = (),
+        batch_size: int = 256,
     ):
         count = jax.local_device_count()
         self.batch_size = -(-batch_size // count) * count
         self.landmark_set, self.normalization, self.spec = landmark_set, normalization, spec
+        self.layout = Layout(landmark_set, channels)
 
         def embed(params, rows):
             windows, frame_mask = rows
@@ -88,6 +96,7 @@ class Embedder:
             landmark_set=self.landmark_set,
             normalization=self.normalization,
             spec=self.spec,
+            channels=self.layout.channels,
             batch_size=self.batch_size,
             records=mine,
             transform=transform,
@@ -126,7 +135,7 @@ class Embedder:
         windows: Float[np.ndarray, "window time vertex 3"],
         frame_mask: Bool[np.ndarray, "window time"],
     ) -> Float[np.ndarray, "window dim"]:
-        """Unit embeddings of normalised windows at hand, at most `batch_size` of them."""
+        """Unit embeddings of normalised windows (with the channels asked for) at hand, at most `batch_size` of them."""
         missing = self.batch_size - len(windows)
         rows = (
             np.concatenate([windows, np.zeros((missing, *windows.shape[1:]), windows.dtype)]),
@@ -135,7 +144,7 @@ class Embedder:
         return np.asarray(self._embed(params, rows).vector)[: len(windows)]
 
     def _dim(self, params) -> int:
-        shape = (self.batch_size, self.spec.length, topology.get(self.landmark_set).num_vertices, 3)
+        shape = (self.batch_size, self.spec.length, self.layout.num_vertices, 3)
         rows = (jax.ShapeDtypeStruct(shape, np.float32), jax.ShapeDtypeStruct(shape[:2], bool))
         return jax.eval_shape(self._function, params, rows).vector.shape[1]
 
@@ -174,17 +183,22 @@ def open_model(path: str | os.PathLike, *, batch_size: int = 256, stride: int = 
     spec = WindowSpec(**document["window"])
     if stride:
         spec = dataclasses.replace(spec, stride=stride)
-    model = registry.build({**document["model"], "landmark_set": document["landmark_set"]})
-    shape = (1, spec.length, topology.get(document["landmark_set"]).num_vertices, 3)
+    # Absent from models released before there were any.
+    layout = Layout(document["landmark_set"], document.get("channels", ()))
+    model = registry.build(
+        {**document["model"], "landmark_set": layout.landmark_set, "extra_channels": layout.channels}
+    )
+    shape = (1, spec.length, layout.num_vertices, 3)
     template = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape), jnp.ones(shape[:2], bool))["params"]
     template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
     directory = checkpoint.resolve_model(path)
     params = checkpoint.unflatten(flat, template, f"released model {directory}")
     embedder = Embedder(
         model,
-        landmark_set=document["landmark_set"],
+        landmark_set=layout.landmark_set,
         normalization=document["normalization"],
         spec=spec,
+        channels=layout.channels,
         batch_size=batch_size,
     )
     return ReleasedModel(embedder, params, document, digest, directory)

@@ -245,7 +245,7 @@ def compose(
 ) -> EvaluationReport:
     """Gather what the report shows."""
     metadata, videos, trials, document = source.metadata(), subject.videos, subject.trials, released.document
-    spec = released.embedder.spec
+    spec, layout = released.embedder.spec, released.embedder.layout
     covered = np.bincount(subject.video_of_record[plain.record], minlength=len(videos["video_id"])) > 0
     reasons = failure_reasons(videos, covered, spec)
     origin = provenance.collect(config.to_dict(), parallel.describe())
@@ -276,7 +276,8 @@ def compose(
             "parameters": released.num_parameters,
             "landmark_set": document["landmark_set"],
             "normalization": document["normalization"],
-            "normalization_removes": sorted(normalize.get(document["normalization"]).removes),
+            "channels": list(layout.channels),
+            "normalization_removes": sorted(normalize.get(document["normalization"]).removes - layout.brings_back),
             "window": dataclasses.asdict(spec),
             "trained_step": document.get("step"),
             "digest": released.digest,

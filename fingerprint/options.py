@@ -20,6 +20,8 @@ def defaults() -> ConfigDict:
     config.data.normalization = (
         "aspect_corrected"  # published | aspect_corrected | deviation | pose_removed | motion_only | box
     )
+    # Beside landmarks: canonical (points without the pose) | blendshapes | pose (the last two if records hold them)
+    config.data.channels = ()
     config.data.reenact_targets = 0  # re-render every video in landmark space onto the own and so many other faces
     config.data.window = ConfigDict()
     config.data.window.length = 70  # frames

@@ -237,6 +237,7 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         same_target_share=config.sampler.same_target_share,
         same_target_faces=config.sampler.same_target_faces,
         leave_out_few=config.sampler.leave_out_few,
+        channels=config.data.channels,
         seed=seed,
     )
     batch_size = examples.sampler.batch_size
@@ -250,7 +251,9 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
     )
 
     # Network, optimiser, the step on all devices.
-    model = registry.build({**config.model, "landmark_set": config.data.landmark_set})
+    model = registry.build(
+        {**config.model, "landmark_set": config.data.landmark_set, "extra_channels": examples.layout.channels}
+    )
     optimizer, schedule = make_optimizer(config.optimizer, num_steps)
     step_on_devices = parallel.map_step(
         functools.partial(
@@ -276,6 +279,7 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         landmark_set=config.data.landmark_set,
         normalization=config.data.normalization,
         spec=spec,
+        channels=config.data.channels,
         batch_size=config.evaluate.batch_size,
     )
     validation = Validation(

@@ -344,6 +344,7 @@ class Validation:
             "model": self._config.model.to_dict(),
             "landmark_set": data.landmark_set,
             "normalization": data.normalization,
+            "channels": list(self._embedder.layout.channels),
             "window": {
                 "length": spec.length,
                 "stride": spec.stride,

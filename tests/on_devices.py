@@ -16,6 +16,7 @@ from sources import make_source
 
 from fingerprint import checkpoint, losses, parallel
 from fingerprint.embed import Embedder
+from fingerprint.landmarks.channels import NAMES, Layout
 from fingerprint.landmarks.windows import WindowSpec
 from fingerprint.models.gcn_tap import GCNTAP
 from fingerprint.models.st_gcn import STGCN
@@ -25,10 +26,13 @@ from fingerprint.train import DeviceBatch, TrainState, train_step
 SET, BATCH, TIME = "ibug68", 16, 6
 MODEL = GCNTAP(landmark_set=SET, hidden=8, features=16, dropout=0.3)
 ST_GCN = STGCN(landmark_set=SET, channels=(8, 12), strides=(1, 2), kernel=3, features=16)
+WHOLE = Layout(SET, NAMES)
+WITH_CHANNELS = ST_GCN.clone(strides=(1, 1), extra_channels=NAMES)
 TEMPORAL_CNN = TemporalCNN(landmark_set=SET, clip=31, hidden=16, dim=16, every=50)
 # What is compared: the first network with every loss, the others with one.
 CASES = {name: (MODEL, name) for name in losses.names()} | {
     "st_gcn": (ST_GCN, "softmax"),
+    "st_gcn_channels": (WITH_CHANNELS, "softmax"),
     "temporal_cnn": (TEMPORAL_CNN, "dynamic_identity"),
 }
 STOP_ASKED_BY = 0  # the process that was asked to stop
@@ -47,8 +51,10 @@ def global_batch():
     source = make_source(drivers=4, targets=1, clips=4, frames=TIME, landmark_set=SET)
     windows = np.stack([record["landmarks"] for record in source.records])
     mask = rng.random((BATCH, TIME)) < 0.8
+    # Behind the landmarks what channels might hold; networks that read landmarks only are given those.
+    beside = np.random.default_rng(1).random((BATCH, TIME, WHOLE.num_vertices - windows.shape[2], 3), np.float32)
     return (
-        100 * (windows - windows.mean((0, 1))),
+        np.concatenate([100 * (windows - windows.mean((0, 1))), beside], axis=2),
         mask,
         np.repeat(np.arange(4, dtype=np.int32), 4),
         np.arange(BATCH, dtype=np.int32) // 2 % 3,
@@ -57,8 +63,13 @@ def global_batch():
     )
 
 
+def vertices_of(model) -> int:
+    return Layout(SET, getattr(model, "extra_channels", ())).num_vertices
+
+
 def fresh_state(model, loss: str) -> TrainState:
     windows, mask, driver, *_ = global_batch()
+    windows = windows[:, :, : vertices_of(model)]
     params = jax.jit(model.init)(jax.random.key(0), windows[:1], mask[:1])["params"]
     loss_params = losses.init_params(loss, jax.random.key(1), 16, len(set(driver.tolist())))
     trained = jax.tree.map(np.asarray, (params, loss_params))
@@ -78,7 +89,8 @@ def steps():
         for name, (model, loss) in CASES.items():
             clips = loss in losses.OVER_CLIPS
             step = functools.partial(train_step, optimizer=CATCH, seed=3, over_clips=clips, shuffled=clips)
-            results[name] = step(states[name], batch, model=model, loss=losses.get(loss))
+            seen = batch._replace(windows=batch.windows[:, :, : vertices_of(model)])
+            results[name] = step(states[name], seen, model=model, loss=losses.get(loss))
         return {name: new for name, (new, _) in results.items()}, {
             name: metrics for name, (_, metrics) in results.items()
         }

@@ -22,7 +22,8 @@ class MemorySource:
         return dict(self.records[index])
 
     def metadata(self) -> dict[str, np.ndarray]:
-        scalars = [name for name in self.records[0] if name not in ("landmarks", "frame_mask")]
+        over_time = ("landmarks", "frame_mask", "blendshapes", "pose")
+        scalars = [name for name in self.records[0] if name not in over_time]
         table = {name: np.array([record[name] for record in self.records]) for name in scalars}
         table["num_frames"] = np.array([len(r["frame_mask"]) for r in self.records], np.int32)
         table["num_valid"] = np.array([r["frame_mask"].sum() for r in self.records], np.int32)
@@ -64,6 +65,14 @@ def to_picture(points, image_size=IMAGE_SIZE, unit: float = 60.0, centre=(0.5, 0
     return (pixels / np.array([width, height, width])).astype(np.float32)
 
 
+def head_pose(turn, rng: np.random.Generator) -> np.ndarray:
+    """MediaPipe's matrix of a head that turns and drifts half a metre before the camera; centimetres."""
+    pose = np.tile(np.eye(4, dtype=np.float32), (len(turn), 1, 1))
+    pose[:, :3, :3] = turn
+    pose[:, :3, 3] = np.cumsum(rng.normal(0, 0.2, (len(turn), 3)), axis=0) - np.array([0, 3, 50])
+    return pose
+
+
 def make_source(
     drivers: int = 4,
     targets: int = 2,
@@ -72,11 +81,13 @@ def make_source(
     seed: int = 0,
     landmark_set: str = "avaprintdb109",
     lost_frames: int = 0,
+    channels: tuple[str, ...] = (),
 ) -> MemorySource:
     """Each of `drivers` people drives the own face and the next `targets` - 1 others, `clips` clips each.
 
     Args:
         lost_frames: frames without a face in every clip but each person's first.
+        channels: what records hold beside the landmarks: `blendshapes`, `pose`.
     """
     names = [f"P{number:02d}" for number in range(drivers)]
     shapes = [face(np.random.default_rng([seed, 1, i]), landmark_set) for i in range(drivers)]
@@ -92,8 +103,15 @@ def make_source(
                 mask = np.ones(frames, bool)
                 if clip and lost_frames:
                     mask[rng.choice(frames, lost_frames, replace=False)] = False
+                beside = {
+                    "blendshapes": (0.5 + 0.5 * np.sin(points.reshape(frames, -1)[:, :52])).astype(np.float32),
+                    "pose": head_pose(turn, rng),
+                }
+                for values in beside.values():
+                    values[~mask] = 0
                 records.append(
                     {
+                        **{name: beside[name] for name in channels},
                         "landmarks": np.where(mask[:, None, None], to_picture(points), 0).astype(np.float32),
                         "frame_mask": mask,
                         "image_size": np.array(IMAGE_SIZE, np.int32),

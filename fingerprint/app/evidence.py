@@ -86,6 +86,8 @@ class Tracks:
         name, found = self._tracks[index]
         return {
             "landmarks": found.points(self._landmark_set),
+            "blendshapes": found.blendshapes,
+            "pose": found.pose,
             "frame_mask": found.frame_mask,
             "image_size": np.asarray(found.image_size, np.int32),
             "fps": np.float32(found.fps),

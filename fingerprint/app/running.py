@@ -11,6 +11,7 @@ import numpy as np
 from fingerprint.app import evidence
 from fingerprint.app.decision import ACCEPTED, REJECTED, window_scores
 from fingerprint.app.gallery import Template
+from fingerprint.data.input_pipeline import normalized
 from fingerprint.embed import ReleasedModel
 from fingerprint.errors import ClaimRefused
 from fingerprint.landmarks import normalize, topology, windows
@@ -107,6 +108,8 @@ class Seen:
             yield f"the frame rate varies: {self.gaps} windows with a gap in time were left out"
         if "shape" in normalize.get(document["normalization"]).removes:
             yield "the clip's mean face is that of what was seen so far; the error rates are of whole clips"
+        if "pose" in document.get("channels", ()):
+            yield "the head's mean place is that of what was seen so far; the error rates are of whole clips"
 
 
 def verify_running(
@@ -171,7 +174,7 @@ class _Clip:
     def __init__(self, released: ReleasedModel, image_size: np.ndarray):
         self._embedder, self._image_size = released.embedder, image_size
         self._columns = list(topology.get(self._embedder.landmark_set).mediapipe_indices)
-        self._frames: list[np.ndarray | None] = []
+        self._frames: list[FaceFrame] = []
         self._seconds: list[float] = []
 
     @property
@@ -191,7 +194,7 @@ class _Clip:
         self._seconds = self._seconds[len(self._seconds) - keep :]
 
     def add(self, face: FaceFrame) -> None:
-        self._frames.append(None if face.landmarks is None else face.landmarks[self._columns])
+        self._frames.append(face)
         self._seconds.append(face.timestamp_us / 1e6)
 
     def complete(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -199,13 +202,18 @@ class _Clip:
         spec, count = self._embedder.spec, len(self._frames)
         if count < spec.length or (count - spec.length) % spec.stride:
             return None
-        mask = np.array([frame is not None for frame in self._frames])
+        mask = np.array([frame.landmarks is not None for frame in self._frames])
         if mask[-spec.length :].sum() < spec.least_valid:
             return None
-        landmarks = np.zeros((count, len(self._columns), 3), np.float32)
-        landmarks[mask] = [frame for frame in self._frames if frame is not None]
-        normal = normalize.get(self._embedder.normalization)(
-            landmarks, mask, self._image_size, self._embedder.landmark_set
-        )
+        seen = [frame for frame in self._frames if frame.landmarks is not None]
+        record = {"frame_mask": mask, "image_size": self._image_size, "video_id": "stream"}
+        for name, found in (
+            ("landmarks", [frame.landmarks[self._columns] for frame in seen]),
+            ("blendshapes", [frame.blendshapes for frame in seen]),
+            ("pose", [frame.pose for frame in seen]),
+        ):
+            record[name] = np.zeros((count, *np.shape(found)[1:]), np.float32)
+            record[name][mask] = found
+        normal = normalized(record, self._embedder.normalization, self._embedder.layout)
         window, window_mask = windows.cut(normal, mask, count - spec.length, spec.length)
         return window[None], window_mask[None]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from fingerprint.errors import ConfigError
-from fingerprint.landmarks import topology
+from fingerprint.landmarks.channels import Layout
 
 Window = Float[np.ndarray, "time vertex 3"]
 FrameMask = Bool[np.ndarray, "time"]
@@ -21,7 +22,8 @@ class Augmentation:
     Attributes:
         mirror: probability that a driver is seen in a mirror; it holds for all of a driver's windows in a batch,
             because a mirrored person moves like another person (left and right habits change sides).
-        jitter: standard deviation of noise added to each coordinate, in units of the inner-eye distance.
+        jitter: standard deviation of noise added to each coordinate, in units of the inner-eye distance; not to
+            blendshapes and pose.
         frame_drop: probability that a frame is masked.
         time_crop: least share of a window's frames kept; a random run of frames outside it is masked; 1 keeps all.
         reenact: probability that a window's motion is put on another person's mean face.
@@ -41,11 +43,9 @@ class Augmentation:
             raise ConfigError("augmentation needs jitter >= 0, frame_drop < 1 and time_crop > 0")
 
 
-def mirror(window: Window, landmark_set: str) -> Window:
-    """Left and right exchanged: x negated, vertices permuted. Its own inverse."""
-    flipped = window[:, topology.get(landmark_set).mirror].copy()
-    flipped[..., 0] *= -1
-    return flipped
+def mirror(window: Window, landmark_set: str, channels: Sequence[str] = ()) -> Window:
+    """Left and right exchanged: x negated, vertices permuted; channels likewise. Its own inverse."""
+    return Layout(landmark_set, channels).mirror(window)
 
 
 def jitter(window: Window, frame_mask: FrameMask, sigma: float, rng: np.random.Generator) -> Window:
@@ -79,12 +79,14 @@ def apply(
     rng: np.random.Generator,
     *,
     mirrored: bool,
+    channels: Sequence[str] = (),
 ) -> tuple[Window, FrameMask]:
     """Mirror, jitter, time crop and frame drop, in this order; masked frames come out as zeros."""
     if mirrored:
-        window = mirror(window, landmark_set)
+        window = mirror(window, landmark_set, channels)
     if options.jitter:
-        window = jitter(window, frame_mask, options.jitter, rng)
+        points, others = np.split(window, [Layout(landmark_set, channels).num_points], axis=1)
+        window = np.concatenate([jitter(points, frame_mask, options.jitter, rng), others], axis=1)
     if options.time_crop < 1:
         frame_mask = crop_time(frame_mask, options.time_crop, rng)
     if options.frame_drop:

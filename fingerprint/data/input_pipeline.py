@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fingerprint.data import augment
+from fingerprint.data.record_sources import RecordSource, ReenactedSource, face_shapes, finite_record, reenacted
 from fingerprint.data.sampler import DriverSampler
 from fingerprint.errors import ConfigError, DatasetError
-from fingerprint.landmarks import normalize, reenactment, windows
+from fingerprint.landmarks import channels as channel_table
+from fingerprint.landmarks import normalize, windows
+from fingerprint.landmarks.channels import Layout
 from fingerprint.landmarks.windows import WindowSpec
-
-
-@runtime_checkable
-class RecordSource(Protocol):
-    """Random access to the records of a split, with their metadata as columns."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> dict: ...
-
-    def metadata(self) -> dict[str, np.ndarray]: ...
 
 
 class TrainBatch(NamedTuple):
     """One process's part of a global batch.
 
     Attributes:
-        windows: normalised landmarks, zero on masked frames.
+        windows: normalised landmarks, the channels asked for behind them (`landmarks.channels`); zero on masked frames.
         frame_mask: frames that count.
         driver: driver's code among the split's drivers.
         target, video: codes of the face shown and of the video: equal in two rows only if these are the same, mirrored
@@ -59,7 +51,7 @@ class TrainExamples:
     sampler: DriverSampler
     spec: WindowSpec
     normalization: str
-    landmark_set: str
+    layout: Layout
     options: augment.Augmentation
     shapes: dict[str, np.ndarray]
     codes: Codes
@@ -70,16 +62,14 @@ class TrainExamples:
         row = int(plan.record[slot])
         record = finite_record(self.source, row)
         rng = np.random.default_rng([self.seed, 2, step, slot])
-        track, image_size = record["landmarks"], record["image_size"]
         target, video = int(self.codes.target[row]), int(self.codes.video[row])
         mask = record["frame_mask"]
         if self.options.reenact and rng.random() < self.options.reenact:
             others = [name for name in self.shapes if name != record["target"]]
             worn = others[rng.integers(len(others))]
             target, video = self.codes.names.index(worn), len(self.codes.video) + slot
-            track = reenactment.reenact(track, mask, image_size, self.shapes[worn], self.landmark_set)
-            image_size = reenactment.IMAGE_SIZE
-        track = _normalized(record, track, image_size, self.normalization, self.landmark_set)
+            record = record | reenacted(record, self.shapes[worn])
+        track = normalized(record, self.normalization, self.layout)
         track, mask = windows.in_time(track, mask, self.spec)
         possible = windows.starts(mask, _anywhere(self.spec))
         if not len(possible):
@@ -89,7 +79,15 @@ class TrainExamples:
         window, mask = windows.cut(track, mask, int(possible[rng.integers(len(possible))]), self.spec.length)
         driver = int(plan.driver[slot])
         mirrored = np.random.default_rng([self.seed, 3, step, driver]).random() < self.options.mirror
-        window, mask = augment.apply(window, mask, self.options, self.landmark_set, rng, mirrored=bool(mirrored))
+        window, mask = augment.apply(
+            window,
+            mask,
+            self.options,
+            self.layout.landmark_set,
+            rng,
+            mirrored=bool(mirrored),
+            channels=self.layout.channels,
+        )
         # A mirrored face is another face.
         codes = (driver, 2 * target + bool(mirrored), video, slot, row)
         return TrainBatch(window, mask, *(np.int32(code) for code in codes))
@@ -112,28 +110,51 @@ class Codes(NamedTuple):
         return cls(target, np.unique(metadata["video_id"], return_inverse=True)[1], names.tolist())
 
 
-def finite_record(source: RecordSource, row: int) -> dict:
-    """Record `row` of `source`.
+def normalized(record: dict, normalization: str, layout: Layout) -> Float[np.ndarray, "time vertex 3"]:
+    """A record's whole track as windows are cut from it: normalised, with the channels of `layout`.
 
     Raises:
-        DatasetError: it holds NaN or infinity. Found here because normalisations, reductions and gradients hide it or
-        blame another.
+        DatasetError: not finite.
+        ArrayRefused: the normalisation cannot be had of it.
     """
-    record = source[row]
-    if not np.isfinite(record["landmarks"]).all():
-        raise DatasetError(
-            f"record {record['video_id']!r} (row {row} of its split) holds landmarks that are not finite"
-        )
-    return record
 
+    def points(name: str) -> np.ndarray:
+        return normalize.get(name)(record["landmarks"], record["frame_mask"], record["image_size"], layout.landmark_set)
 
-def _normalized(
-    record: dict, track, image_size, normalization: str, landmark_set: str
-) -> Float[np.ndarray, "time vertex 3"]:
-    track = normalize.get(normalization)(track, record["frame_mask"], image_size, landmark_set)
+    track = points(normalization)
+    if layout.channels:
+        given = {name: record[name] for name in layout.stored}
+        if "canonical" in layout.channels:
+            given["canonical"] = points(channel_table.CANONICAL)
+        track = layout.pack(track, record["frame_mask"], given)
     if not np.isfinite(track).all():
         raise DatasetError(f"record {record['video_id']!r} is not finite after normalization {normalization!r}")
     return track
+
+
+def check_channels(source: RecordSource, layout: Layout) -> None:
+    """See that records hold what `layout` asks for.
+
+    Raises:
+        ConfigError: they do not; or they were put on other faces, which leaves blendshapes and pose behind.
+    """
+    if not layout.stored or not len(source):
+        return
+    if isinstance(source, ReenactedSource):
+        raise _not_reenacted(layout, "data.reenact_targets")
+    held = source[0]
+    if missing := [name for name in layout.stored if name not in held]:
+        raise ConfigError(
+            f"channels (data.channels, or the released model's) ask for {', '.join(missing)}, which the records do not "
+            f"hold; build the data set from videos with --channels {' '.join(layout.stored)}"
+        )
+
+
+def _not_reenacted(layout: Layout, option: str) -> ConfigError:
+    return ConfigError(
+        f"{option} puts landmarks on other faces, and leaves {', '.join(layout.stored)} of the old one; take them out "
+        f"of data.channels or set {option} to 0"
+    )
 
 
 def _anywhere(spec: WindowSpec) -> WindowSpec:
@@ -164,24 +185,6 @@ def usable_records(source: RecordSource, spec: WindowSpec) -> Bool[np.ndarray, "
     return usable
 
 
-def face_shapes(source: RecordSource, per_target: int = 3) -> dict[str, Float[np.ndarray, "vertex 3"]]:
-    """Mean face of every target, from its first few records: the faces that reenactment puts motion on."""
-    metadata = source.metadata()
-    shapes: dict[str, list] = {}
-    for row, target in enumerate(metadata["target"].tolist()):
-        known = shapes.setdefault(target, [])
-        if len(known) < per_target and metadata["num_valid"][row] > 0:
-            record = finite_record(source, row)
-            known.append(
-                reenactment.face_shape(
-                    record["landmarks"], record["frame_mask"], record["image_size"], record["landmark_set"]
-                )
-            )
-    return {
-        target: np.mean(known, axis=0, dtype=np.float64).astype(np.float32) for target, known in shapes.items() if known
-    }
-
-
 def train_examples(
     source: RecordSource,
     *,
@@ -195,10 +198,15 @@ def train_examples(
     same_target_share: float = 0.5,
     same_target_faces: int = 1,
     leave_out_few: bool = False,
+    channels: Sequence[str] = (),
     seed: int,
 ) -> TrainExamples:
     """Check that the split can feed such batches, and return the loader of single examples."""
     normalize.get(normalization)
+    layout = Layout(landmark_set, channels)
+    check_channels(source, layout)
+    if options.reenact and layout.stored:
+        raise _not_reenacted(layout, "augment.reenact")
     metadata = source.metadata()
     foreign = set(np.unique(metadata["landmark_set"]).tolist()) - {landmark_set}
     if foreign:
@@ -221,7 +229,7 @@ def train_examples(
     shapes = face_shapes(source) if options.reenact else {}
     if options.reenact and len(shapes) < 2:
         raise ConfigError("reenactment needs at least two faces in the training split")
-    return TrainExamples(source, sampler, spec, normalization, landmark_set, options, shapes, Codes.of(metadata), seed)
+    return TrainExamples(source, sampler, spec, normalization, layout, options, shapes, Codes.of(metadata), seed)
 
 
 def train_iterator(
@@ -296,6 +304,7 @@ def evaluation_batches(
     spec: WindowSpec,
     batch_size: int,
     records: np.ndarray | None = None,
+    channels: Sequence[str] = (),
     transform: Transform | None = None,
     seed: int = 0,
     threads: int = 4,
@@ -303,14 +312,17 @@ def evaluation_batches(
     """Every sliding window of the given records (default: all), in order, in batches of equal size.
 
     Args:
+        channels: what windows hold beside the landmarks.
         transform: applied to each window; its generator depends on (seed, record, start) only.
     """
     rows = np.arange(len(source)) if records is None else np.asarray(records)
+    layout = Layout(landmark_set, channels)
+    check_channels(source, layout)
 
     def load(row: int):
         record = finite_record(source, int(row))
         mask = record["frame_mask"]
-        track = _normalized(record, record["landmarks"], record["image_size"], normalization, landmark_set)
+        track = normalized(record, normalization, layout)
         track, mask = windows.in_time(track, mask, spec)
         out = []
         for start in windows.starts(mask, spec).tolist():
@@ -336,56 +348,3 @@ def evaluation_batches(
             pending = pending[batch_size:]
     if pending:
         yield pack(pending)
-
-
-class ReenactedSource:
-    """A source whose videos are re-rendered in landmark space: each onto its own person's mean face and onto `targets`
-    others'.
-
-    Every driver of the split is also a target. Which faces a video is put on follows from the seed and the video's id.
-    The rows are the records of the source, a rendering at a time.
-    """
-
-    def __init__(self, source: RecordSource, targets: int, seed: int = 0):
-        self._source, self._shapes = source, face_shapes(source)
-        base = source.metadata()
-        faces = sorted(self._shapes)
-        if len(faces) <= targets:
-            raise ConfigError(
-                f"reenactment onto {targets} other faces needs {targets + 1} people; the split has {len(faces)}"
-            )
-        # One video after the other, its renderings one after the other, the windows of a rendering side by side.
-        self._rows: list[tuple[int, str]] = []
-        starts = np.flatnonzero(np.append(True, base["video_id"][1:] != base["video_id"][:-1])).tolist()
-        for first, end in zip(starts, [*starts[1:], len(source)], strict=True):
-            driver, video_id = str(base["driver"][first]), str(base["video_id"][first])
-            others = [face for face in faces if face != driver]
-            rng = np.random.default_rng([seed, 5, *video_id.encode()])
-            worn = [others[i] for i in rng.choice(len(others), targets, replace=False)]
-            own = [driver] if driver in self._shapes else []
-            self._rows += [(row, face) for face in own + worn for row in range(first, end)]
-        self._table = {name: column[[row for row, _ in self._rows]] for name, column in base.items()}
-        self._table["target"] = np.array([face for _, face in self._rows])
-        self._table["video_id"] = np.array([f"{base['video_id'][row]}@{face}" for row, face in self._rows])
-        self._table["generator"] = np.full(len(self._rows), "LANDMARK")
-        self._table["image_size"] = np.tile(reenactment.IMAGE_SIZE, (len(self._rows), 1))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def metadata(self) -> dict[str, np.ndarray]:
-        return self._table
-
-    def __getitem__(self, index: int) -> dict:
-        row, face = self._rows[index]
-        record = finite_record(self._source, row)
-        landmarks = reenactment.reenact(
-            record["landmarks"], record["frame_mask"], record["image_size"], self._shapes[face], record["landmark_set"]
-        )
-        return record | {
-            "landmarks": landmarks,
-            "target": face,
-            "video_id": str(self._table["video_id"][index]),
-            "generator": "LANDMARK",
-            "image_size": reenactment.IMAGE_SIZE,
-        }

@@ -1,8 +1,8 @@
 """Records on disk: their features, random access to a split, its tables, and the checks on both.
 
 A data set is what a builder of `data_builders` left under `data_dir/name[/config]/version`: array_record
-shards, TFDS' own description, `build.json` (schema, landmark set, options, counts) and `digests.json` (size
-and sha256 of every shard). TFDS builds in a folder called `incomplete.*` and renames it at the end, so a
+shards, TFDS' own description, `build.json` (schema, landmark set, channels, options, counts) and `digests.json`
+(size and sha256 of every shard). TFDS builds in a folder called `incomplete.*` and renames it at the end, so a
 folder named by a version is whole.
 """
 
@@ -14,13 +14,15 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from fingerprint.errors import DatasetError
+from fingerprint.errors import DatasetError, UnknownName
+from fingerprint.landmarks import channels as channel_table
 from fingerprint.landmarks import topology
 
 SCHEMA = 1
@@ -37,20 +39,27 @@ _CHUNK = 64
 Table = dict[str, np.ndarray]
 
 
-def features(landmark_set: str) -> tfds.features.FeaturesDict:
+def features(landmark_set: str, channels: Sequence[str] = ()) -> tfds.features.FeaturesDict:
     """TFDS features of one record, a window of one track (a whole track is one window as long as itself).
 
+    Args:
+        landmark_set: which points.
+        channels: what else a record holds of each frame: `blendshapes` [time, 52], `pose` [time, 4, 4].
+
     Raises:
-        UnknownName: no such landmark set.
+        UnknownName: no such landmark set, or no such channel that records hold.
     """
-    vertices = topology.get(landmark_set).num_vertices
-    return tfds.features.FeaturesDict(
-        {
-            # As bytes: encoding float by float made building four times slower.
-            "landmarks": tfds.features.Tensor(shape=(None, vertices, 3), dtype=np.float32, encoding="bytes"),
-            **_small_features(),
-        }
-    )
+    shapes = {"landmarks": (topology.get(landmark_set).num_vertices, 3)}
+    for name in channels:
+        if name not in channel_table.STORED:
+            raise UnknownName("channel of records", name, channel_table.STORED)
+        shapes[name] = channel_table.STORED[name]
+    # As bytes: encoding float by float made building four times slower.
+    over_time = {
+        name: tfds.features.Tensor(shape=(None, *shape), dtype=np.float32, encoding="bytes")
+        for name, shape in shapes.items()
+    }
+    return tfds.features.FeaturesDict({**over_time, **_small_features()})
 
 
 def _small_features() -> dict[str, Any]:
@@ -72,22 +81,23 @@ class RecordSource:
         name: `name[/config]:version`.
         split: the split as asked for.
         landmark_set: name of the landmark set of every record.
+        channels: what else every record holds; see `features`.
     """
 
-    def __init__(self, name: str, split: str, landmark_set: str, instructions):
-        self.name, self.split, self.landmark_set = name, split, landmark_set
+    def __init__(self, name: str, split: str, landmark_set: str, channels: Sequence[str], instructions):
+        self.name, self.split, self.landmark_set, self.channels = name, split, landmark_set, tuple(channels)
         self._instructions = tuple(instructions)
         self._open()
 
     def _open(self) -> None:
         self._raw = ArrayRecordDataSource(self._instructions)
         self._ends = np.cumsum([i.take for i in self._instructions])
-        self._features = features(self.landmark_set)
+        self._features = features(self.landmark_set, self.channels)
         self._small = tfds.features.FeaturesDict(_small_features())
         self._metadata: Table | None = None
 
     def __getstate__(self):
-        return {k: self.__dict__[k] for k in ("name", "split", "landmark_set", "_instructions")}
+        return {k: self.__dict__[k] for k in ("name", "split", "landmark_set", "channels", "_instructions")}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -143,10 +153,11 @@ class RecordSource:
             faults = []
             if key in seen:
                 faults.append("its key stands twice")
-            if len(record["landmarks"]) != len(record["frame_mask"]) or not len(record["landmarks"]):
-                faults.append(f"{len(record['landmarks'])} frames, {len(record['frame_mask'])} in the mask")
-            elif not np.isfinite(record["landmarks"]).all() or record["landmarks"][~record["frame_mask"]].any():
-                faults.append("landmarks must be finite, and zero where masked")
+            for name in ("landmarks", *self.channels):
+                if len(record[name]) != len(record["frame_mask"]) or not len(record[name]):
+                    faults.append(f"{len(record[name])} frames of {name}, {len(record['frame_mask'])} in the mask")
+                elif not np.isfinite(record[name]).all() or record[name][~record["frame_mask"]].any():
+                    faults.append(f"{name} must be finite, and zero where masked")
             if record["landmark_set"] != self.landmark_set:
                 faults.append(f"landmark set {record['landmark_set']!r}, wanted {self.landmark_set!r}")
             if faults:
@@ -234,7 +245,8 @@ def open_split(data_dir: str | os.PathLike, dataset: str, split: str, *, verify:
         raise DatasetError(f"{folder}: not readable as a TFDS data set ({error}); {_rebuild(name)}") from error
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise DatasetError(f"{folder}: file format {builder.info.file_format}; wanted array_record; {_rebuild(name)}")
-    if builder.info.features.to_json() != features(build["landmark_set"]).to_json():
+    channels = build.get("channels", ())  # absent from data sets built before there were any
+    if builder.info.features.to_json() != features(build["landmark_set"], channels).to_json():
         raise DatasetError(f"{folder}: features.json differs from the record of this code; {_rebuild(name)}")
     _check_shards(folder, name, contents=verify)
     try:
@@ -244,7 +256,7 @@ def open_split(data_dir: str | os.PathLike, dataset: str, split: str, *, verify:
     instructions = [i for i in instructions if i.take]
     if not instructions:
         raise DatasetError(f"{folder}: split {split!r} holds no record")
-    source = RecordSource(name, split, build["landmark_set"], instructions)
+    source = RecordSource(name, split, build["landmark_set"], channels, instructions)
     if verify:
         source.verify()
     return source

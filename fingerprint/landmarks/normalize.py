@@ -121,11 +121,11 @@ def align(
     frames = landmarks.astype(np.float64)
     frames = frames - frames.mean(axis=1, keepdims=True)
     target = reference.astype(np.float64) - target_mean
-    u, d, vt = np.linalg.svd(np.einsum("tvi,vj->tij", frames, target))
+    u, d, vt = np.linalg.svd(np.swapaxes(frames, 1, 2) @ target)
     sign = np.ones_like(d)
     sign[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
     rotation = np.einsum("tik,tk,tkj->tij", u, sign, vt)
-    spread = np.sum(frames**2, axis=(1, 2))
+    spread = np.einsum("tvi,tvi->t", frames, frames)
     scale = np.sum(d * sign, axis=1) / np.where(spread > 0, spread, 1)
     return (scale[:, None, None] * (frames @ rotation) + target_mean).astype(np.float32)
 

@@ -30,7 +30,7 @@ def build(config: ConfigDict | dict, platform: str | None = None) -> nn.Module:
 
     Raises:
         UnknownName: no network of that name.
-        ConfigError: an attribute the network does not have.
+        ConfigError: an attribute the network does not have, or channels that it does not read.
     """
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in dict(config).items()}
     name = options.pop("name")
@@ -38,6 +38,12 @@ def build(config: ConfigDict | dict, platform: str | None = None) -> nn.Module:
         raise UnknownName("model", name, _TABLE)
     module = _TABLE[name]
     known = {field for field in module.__dataclass_fields__ if field not in ("parent", "name")}
+    if "extra_channels" not in known and (channels := options.pop("extra_channels", ())):
+        able = [other for other in names() if "extra_channels" in _TABLE[other].__dataclass_fields__]
+        raise ConfigError(
+            f"model {name!r} reads landmarks and no channels; data.channels asks for {', '.join(channels)}: take "
+            f"{' or '.join(able)}, or leave data.channels empty"
+        )
     if unknown := sorted(set(options) - known):
         raise ConfigError(f"model {name!r} has no option {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     if options.get("form") == "auto":

@@ -10,6 +10,11 @@ Choices of this repository:
   last map), so that a window's embedding depends neither on its batch nor on the number of devices.
 * The keys of the adjacency have no bias: softmax over the vertices does not see it.
 * Strides over time, `coordinates`, `regions` and the anatomical adjacency (symmetric normalisation, as in GCN + TAP).
+* Channels beside the landmarks, which the publication announces and its code lacks. Canonical coordinates are further
+  coordinates of each vertex. Blendshapes and pose belong to a frame and to no vertex: a linear map of them is added to
+  every vertex behind the first graph convolution. Given to each vertex as input they would do the same (rows of an
+  adjacency sum to one), at the cost of 61 more channels a vertex; joined to the pooled embedding, no convolution would
+  see how they move.
 
 The layout is vertex-leading, [vertex, batch, time, channel]: aggregation over a fixed graph is one matrix product, and
 each vertex's track lies in one piece for the convolution over time.
@@ -27,6 +32,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from fingerprint.errors import ConfigError, UnknownName
 from fingerprint.landmarks import topology
+from fingerprint.landmarks.channels import Layout
 from fingerprint.models.dropout import example_seeds, frame_seeds, keep, places
 from fingerprint.models.embedding import Embedding, unit
 from fingerprint.models.graph import GraphConvolutionWeights, aggregate, feature_map, normalized_adjacency
@@ -51,10 +57,13 @@ class STGCN(nn.Module):
         kernel: frames of the convolution over time, odd.
         features: dimension of the embedding.
         coordinates: 2 takes x and y, 3 z too.
-        position_scale: factor on the landmarks.
+        position_scale: factor on the landmarks, and on blendshapes and pose.
         motion_scale: factor on differences to the frame before, which are further channels; 0 leaves them out. They are
             zero where either frame is masked.
         dropout: rate after each block in training.
+        extra_channels: channels that stand behind the landmarks (`landmarks.channels`).
+        canonical_scale: brings canonical coordinates, in inner-eye distances, to the unit of the landmarks, before
+            position_scale and motion_scale: a face is 4.3 of them wide and high, and 1 in the normalisation `box`.
     """
 
     landmark_set: str = "amber152"
@@ -68,6 +77,8 @@ class STGCN(nn.Module):
     position_scale: float = 10.0
     motion_scale: float = 20.0
     dropout: float = 0.3
+    extra_channels: tuple[str, ...] = ()
+    canonical_scale: float = 0.25
 
     @nn.compact
     def __call__(
@@ -82,7 +93,7 @@ class STGCN(nn.Module):
         The mean over time takes all valid frames alike, so `attention` is one over their number.
 
         Args:
-            windows: normalised landmarks; masked frames may hold anything finite.
+            windows: normalised landmarks and `extra_channels`; masked frames may hold anything finite.
             frame_mask: frames that count.
             train: apply dropout; needs the rng `dropout`.
             example_index: position of each window in the global batch, which seeds its masks; default 0, 1, ….
@@ -90,8 +101,13 @@ class STGCN(nn.Module):
         self._check()
         kept = topology.select(self.landmark_set, self.regions)
         adjacency = _within(self.landmark_set, kept) if self.adjacency == "anatomical" else None
-        x = jnp.transpose(jnp.asarray(windows)[:, :, kept, : self.coordinates], (2, 0, 1, 3))
+        parts = Layout(self.landmark_set, self.extra_channels).split(jnp.asarray(windows))
+        x = parts.points[:, :, kept, : self.coordinates]
+        if parts.canonical is not None:
+            x = jnp.concatenate([x, self.canonical_scale * parts.canonical[:, :, kept]], axis=-1)
+        x = jnp.transpose(x, (2, 0, 1, 3))
         x = self._channels(jnp.where(frame_mask[:, :, None], x, 0.0), frame_mask)
+        per_frame = None if parts.per_frame is None else self.position_scale * parts.per_frame
         batch, time = frame_mask.shape
         place = None
         if train and self.dropout > 0:
@@ -101,7 +117,7 @@ class STGCN(nn.Module):
         mask = frame_mask
         for number, (channels, stride) in enumerate(zip(self.channels, self.strides, strict=True)):
             block = Block(channels, stride, self.kernel, self.dropout, adjacency, name=f"block{number + 1}")
-            x, mask, place = block(x, mask, place, number)
+            x, mask, place = block(x, mask, place, number, per_frame if number == 0 else None)
         return self._pool(x, mask, frame_mask)
 
     def _check(self) -> None:
@@ -137,8 +153,8 @@ class STGCN(nn.Module):
 class Block(nn.Module):
     """Graph convolution, normalisation, convolution over time, normalisation, residual, ReLU, dropout.
 
-    What comes out is zero on masked frames. A residual that changes channels or stride goes through a map and a
-    normalisation of its own.
+    What comes out is zero on masked frames. What belongs to frames and not to vertices joins behind the graph
+    convolution. A residual that changes channels or stride goes through a map and a normalisation of its own.
     """
 
     channels: int
@@ -149,7 +165,12 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Activations, mask: Mask, place: UInt32[Array, "vertex batch time"] | None, layer: int
+        self,
+        x: Activations,
+        mask: Mask,
+        place: UInt32[Array, "vertex batch time"] | None,
+        layer: int,
+        per_frame: Float[Array, "batch time feature"] | None = None,
     ) -> tuple[Activations, Mask, UInt32[Array, "vertex batch step"] | None]:
         steps = _cells(mask, self.stride).any(axis=2)
         residual = x
@@ -157,6 +178,8 @@ class Block(nn.Module):
             weights = GraphConvolutionWeights(self.channels, name="residual")(x.shape[-1])
             residual = GroupNorm(name="residual_norm")(_map(x[:, :, :: self.stride], *weights), steps)
         y = GraphConvolution(self.channels, self.adjacency, name="space")(x)
+        if per_frame is not None:
+            y = y + nn.Dense(self.channels, use_bias=False, name="per_frame")(per_frame)
         y = jnp.where(mask[:, :, None], GroupNorm(name="space_norm")(y, mask), 0.0)
         half = self.kernel // 2
         y = nn.Conv(self.channels, (self.kernel,), self.stride, padding=[(half, half)], name="time")(y)

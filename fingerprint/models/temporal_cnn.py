@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fingerprint.errors import ConfigError, UnknownName
 from fingerprint.landmarks import topology
+from fingerprint.landmarks.channels import Layout, Parts
 from fingerprint.models import pairwise_distances
 from fingerprint.models.embedding import Clips, Embedding, unit
 from fingerprint.models.frame_order import Continuous, continuous
@@ -67,6 +68,8 @@ class TemporalCNN(nn.Module):
         clip: frames that an embedding sees: 31, 51, 71; 1 (an ablation) is as deep as 71.
         hidden: channels; a multiple of 16. dim: of the embedding.
         chunk: frames whose distances are held at a time; 0: all.
+        extra_channels: channels that stand behind the landmarks (`landmarks.channels`), which become further features
+            of a frame; canonical coordinates as they differ from the set's mean face, of the chosen `regions`.
     """
 
     landmark_set: str = "nvfair126"
@@ -81,6 +84,7 @@ class TemporalCNN(nn.Module):
     hidden: int = 512
     dim: int = 128
     chunk: int = 0
+    extra_channels: tuple[str, ...] = ()
 
     @property
     def receptive_field(self) -> int:
@@ -97,7 +101,7 @@ class TemporalCNN(nn.Module):
         """Embed windows.
 
         Args:
-            windows: normalised landmarks; masked frames may hold anything finite.
+            windows: normalised landmarks and `extra_channels`; masked frames may hold anything finite.
             frame_mask: frames that count.
             train, example_index: of the house's interface; nothing is random here.
         """
@@ -147,11 +151,14 @@ class TemporalCNN(nn.Module):
 
     def _first(self, track: Continuous) -> Float[Array, "batch frame channel"]:
         """The first layer. It is linear, so changes from frame to frame are taken behind the product."""
-        points = track.frames if self.depth else track.frames[..., :2]
+        channels = Layout(self.landmark_set, self.extra_channels).split(track.frames)
+        points = channels.points if self.depth else channels.points[..., :2]
         batch, time = points.shape[:2]
         parts = 2 if self.velocity == "with" else 1
         valid = jnp.arange(time, dtype=jnp.int32) < track.span[:, None]
         product, fan_in = self._project(points, valid, parts * self.hidden)
+        if self.extra_channels:
+            product = product + self._project_channels(channels, parts * self.hidden)
         product = product.reshape(batch, time, parts, self.hidden)
         if self.centre == "window":
             inside = valid[:, :, None, None]
@@ -187,6 +194,20 @@ class TemporalCNN(nn.Module):
         flat = scaled(points, valid).reshape(-1, *points.shape[2:])
         origin = None if self.centre == "nothing" else origin
         return pairwise_distances.project(flat, between, origin, kernel, self.chunk), len(between)
+
+    def _project_channels(self, parts: Parts, channels: int) -> Float[Array, "frame channel"]:
+        """Channels times a kernel of their own: beside the features times theirs, but started as large as if there
+        were no thousands of those."""
+        beside = []
+        if parts.canonical is not None:
+            chosen = topology.select(self.landmark_set, self.regions)
+            moved = (parts.canonical - topology.get(self.landmark_set).reference_shape)[:, :, chosen]
+            beside.append(moved.reshape(*moved.shape[:2], -1))
+        if parts.per_frame is not None:
+            beside.append(parts.per_frame)
+        flat = jnp.concatenate(beside, axis=-1).reshape(parts.points.shape[0] * parts.points.shape[1], -1)
+        kernel = self.param("channels0", nn.initializers.lecun_normal(), (flat.shape[1], channels))
+        return flat @ kernel
 
 
 def _convolution(channels: int, dilation: int, name: str) -> Callable[[Array], Array]:

@@ -12,7 +12,8 @@ from fingerprint.data import augment, input_pipeline
 from fingerprint.data.augment import Augmentation
 from fingerprint.data.input_pipeline import ReenactedSource, evaluation_batches, train_examples, train_iterator
 from fingerprint.errors import ArrayRefused, ConfigError, DatasetError, UnknownName
-from fingerprint.landmarks import normalize, reenactment, windows
+from fingerprint.landmarks import normalize, windows
+from fingerprint.landmarks.channels import NAMES, Layout
 from fingerprint.landmarks.windows import WindowSpec
 
 SET, SPEC = "avaprintdb109", WindowSpec(8, 4)
@@ -223,16 +224,6 @@ def test_augmentation_by_reenactment_changes_the_face_and_keeps_the_motion(sourc
             assert min(gaps, key=gaps.get) != targets[row]
 
 
-def test_face_shapes_are_those_of_the_targets(source):
-    shapes = input_pipeline.face_shapes(source)
-    assert sorted(shapes) == sorted(set(source.metadata()["target"].tolist()))
-    for row in range(len(source)):
-        record = source[row]
-        own = reenactment.face_shape(record["landmarks"], record["frame_mask"], record["image_size"], SET)
-        gaps = {name: np.abs(own - shape).mean() for name, shape in shapes.items()}
-        assert min(gaps, key=gaps.get) == record["target"]
-
-
 @pytest.mark.parametrize("normalization", normalize.names())
 @pytest.mark.parametrize("vertex", [26, 53, 100])  # an inner eye corner, the nose tip, any other
 def test_a_record_that_is_not_finite_is_refused_by_its_id(normalization, vertex):
@@ -372,84 +363,83 @@ def test_a_control_follows_from_seed_record_and_start_alone(source, name):
     assert not all(np.array_equal(a[1], b[1]) for a, b in zip(one, other, strict=True))
 
 
-# ---------------------------------------------------------------------------------------------------------- reenactment
+# ------------------------------------------------------------------------------------------------------------- channels
 
 
 @pytest.fixture(scope="module")
-def originals():
-    """Own faces only; each track cut into two records."""
-    pieces = []
-    for record in make_source(drivers=5, targets=1, clips=2, frames=16, lost_frames=2).records:
-        for index, start in enumerate((0, 8)):
-            part = {name: record[name][start : start + 8] for name in ("landmarks", "frame_mask")}
-            pieces.append({**record, **part, "window_index": np.int32(index), "start_frame": np.int32(start)})
-    return MemorySource(pieces)
+def with_channels():
+    return make_source(drivers=4, targets=1, clips=2, frames=20, lost_frames=5, channels=("blendshapes", "pose"))
 
 
-def test_reenacted_table_and_records_agree(originals):
-    source = ReenactedSource(originals, targets=2, seed=0)
-    table = source.metadata()
-    assert len(source) == 3 * len(originals) and all(len(column) == len(source) for column in table.values())
-    assert set(table) == set(originals.metadata())
-    for row in range(len(source)):
-        record = source[row]
-        assert set(record) == set(originals[0])
-        for name in set(table) - {"num_frames", "num_valid"}:
-            assert np.array_equal(table[name][row], record[name]), name
-        assert table["num_frames"][row] == len(record["frame_mask"]) == len(record["landmarks"])
-        assert table["num_valid"][row] == record["frame_mask"].sum()
-        assert record["landmarks"].dtype == np.float32 and not record["landmarks"][~record["frame_mask"]].any()
-    assert table["image_size"].dtype == np.int32 and (table["image_size"] == 1).all()
-    assert set(table["generator"].tolist()) == {"LANDMARK"}
+def test_windows_hold_the_channels_of_their_own_frames(with_channels):
+    layout, options = Layout(SET, NAMES), {"landmark_set": SET, "normalization": "box", "spec": SPEC, "batch_size": 4}
+    (plain,) = {b.windows.shape[2] for b in evaluation_batches(with_channels, **options)}
+    assert plain == 109
+    for batch in evaluation_batches(with_channels, channels=tuple(reversed(NAMES)), **options):
+        for window, mask, row, start in zip(*batch, strict=True):
+            if row < 0:
+                continue
+            record, frames = with_channels[int(row)], slice(start, start + SPEC.length)
+            whole = {name: record[name] for name in layout.stored}
+            points = (record["landmarks"], record["frame_mask"], record["image_size"], SET)
+            whole["canonical"] = normalize.get("pose_removed")(*points)
+            expected = layout.pack(normalize.get("box")(*points), record["frame_mask"], whole)[frames]
+            assert np.array_equal(window, expected) and np.array_equal(mask, record["frame_mask"][frames])
+            assert window[mask].any() and not window[~mask].any()
 
 
-def test_reenacted_videos_have_their_own_id_a_face_each_and_the_own_face_first(originals):
-    table = ReenactedSource(originals, targets=2, seed=0).metadata()
-    ids = table["video_id"]
-    changes = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]))
-    assert len(changes) == len(set(ids.tolist()))  # the records of a video side by side
-    by_clip = collections.defaultdict(list)
-    for row in changes:
-        assert table["window_index"][row : row + 2].tolist() == [0, 1]
-        by_clip[table["clip_id"][row]].append(row)
-    assert len(by_clip) == 10
-    worn = set()
-    for rows in by_clip.values():
-        targets, driver = table["target"][rows].tolist(), table["driver"][rows[0]]
-        assert len(set(targets)) == 3 and targets[0] == driver and driver not in targets[1:]
-        worn.add(tuple(targets))
-    assert len({targets[1:] for targets in worn}) > 3  # not everybody wears the same faces
+def test_training_batches_hold_channels_augmented_with_the_landmarks(with_channels):
+    plain = next(batches(with_channels, options=Augmentation(), channels=NAMES)).windows
+    assert plain.shape[2] == 2 * 109 + 21
+    mirrored = next(batches(with_channels, options=Augmentation(mirror=1.0), channels=NAMES)).windows
+    for one, other in zip(plain, mirrored, strict=True):
+        np.testing.assert_array_equal(Layout(SET, NAMES).mirror(one), other)
+    noisy = next(batches(with_channels, options=Augmentation(jitter=0.01), channels=NAMES)).windows - plain
+    assert 0.008 < noisy[:, :, :109].std() < 0.012 and 0.008 < noisy[:, :, 109:218].std() < 0.012
+    assert not noisy[:, :, 218:].any()
+    # The landmarks of a run with channels are those of the run without.
+    alone = next(batches(with_channels, options=Augmentation())).windows
+    np.testing.assert_array_equal(plain[:, :, :109], alone)
 
 
-def test_reenacted_records_show_the_face_and_the_motion(originals):
-    source, shapes = ReenactedSource(originals, targets=2, seed=0), input_pipeline.face_shapes(originals)
-    base = {(r["clip_id"], int(r["window_index"])): r for r in originals.records}
-    for row in range(0, len(source), 5):
-        record = source[row]
-        original = base[record["clip_id"], int(record["window_index"])]
-        motion = normalize.get("motion_only")(
-            original["landmarks"], original["frame_mask"], original["image_size"], SET
-        )
-        expected = np.where(original["frame_mask"][:, None, None], motion + shapes[record["target"]], 0)
-        assert np.abs(record["landmarks"] - expected).max() < 1e-6
+@pytest.mark.parametrize("control", sorted(input_pipeline.CONTROLS))
+def test_controls_move_whole_frames(with_channels, control):
+    options = {"landmark_set": SET, "normalization": "box", "spec": SPEC, "batch_size": 64, "channels": NAMES}
+    (plain,) = evaluation_batches(with_channels, **options)
+    (moved,) = evaluation_batches(with_channels, transform=input_pipeline.CONTROLS[control], **options)
+    for one, other, mask in zip(plain.windows, moved.windows, plain.frame_mask, strict=True):
+        frames = {frame.tobytes() for frame in one[mask]}
+        assert {frame.tobytes() for frame in other[mask]} <= frames
+    assert not np.array_equal(plain.windows, moved.windows)
 
 
-def test_reenactment_follows_from_the_seed_and_the_video(originals):
-    one, two = ReenactedSource(originals, 2, seed=0).metadata(), ReenactedSource(originals, 2, seed=0).metadata()
-    other = ReenactedSource(originals, 2, seed=1).metadata()
-    assert np.array_equal(one["video_id"], two["video_id"])
-    assert not np.array_equal(one["video_id"], other["video_id"])
-    last_person_s = MemorySource(originals.records[:4] + originals.records[-4:] + originals.records[4:-4])
-    moved = ReenactedSource(last_person_s, 2, seed=0).metadata()
-    assert sorted(moved["video_id"].tolist()) == sorted(one["video_id"].tolist())
+def test_channels_that_cannot_be_had_are_refused(source, with_channels):
+    with pytest.raises(
+        ConfigError, match="ask for blendshapes, pose, which the records do not hold.*--channels blendshapes pose"
+    ):
+        examples_of(source, options=Augmentation(), channels=NAMES)
+    with pytest.raises(ConfigError, match="do not hold"):
+        next(evaluation_batches(
+            source, landmark_set=SET, normalization="box", spec=SPEC, batch_size=4, channels=("pose",)
+        ))  # fmt: skip
+    with pytest.raises(
+        ConfigError, match="augment.reenact puts landmarks on other faces, and leaves blendshapes, pose"
+    ):
+        examples_of(with_channels, options=Augmentation(reenact=0.5), channels=NAMES)
+    with pytest.raises(ConfigError, match="data.reenact_targets puts"):
+        examples_of(ReenactedSource(with_channels, 2), options=Augmentation(), channels=("pose",))
+    with pytest.raises(UnknownName, match="unknown channel 'gaze'"):
+        examples_of(source, options=Augmentation(), channels=("gaze",))
+    # Canonical points are made of the landmarks, whatever face they are on.
+    assert examples_of(source, options=Augmentation(reenact=0.5), channels=("canonical",))(0, 0).windows.shape[1] == 218
 
 
-def test_more_faces_than_people_are_refused(originals):
-    assert len(ReenactedSource(originals, 4)) == 5 * len(originals)
-    with pytest.raises(ConfigError, match="5 other faces needs 6 people; the split has 5"):
-        ReenactedSource(originals, 5)
+def test_channels_that_are_not_finite_are_refused_by_name(with_channels):
+    record = {**with_channels[0], "pose": np.full((20, 4, 4), np.nan, np.float32)}
+    with pytest.raises(DatasetError, match="holds pose that are not finite"):
+        input_pipeline.finite_record(MemorySource([record]), 0)
 
 
-def test_reenacted_records_train(originals):
-    batch = next(batches(ReenactedSource(originals, 2), options=Augmentation()))
+def test_reenacted_records_train(with_channels):
+    batch = next(batches(ReenactedSource(with_channels, 2), options=Augmentation()))
     assert np.isfinite(batch.windows).all() and batch.frame_mask.any(axis=1).all()

@@ -38,7 +38,7 @@ def test_list(capsys):
         "--drop_first_frame",
         "nvfair: amber152, avaprintdb109, mediapipe478, nvfair126, originals_amber152",
         "cremad_gaga_videos_mediapipe478",
-        "options: --landmark_model, --processes, --resample_fps, --source, --splits_csv, --tracks",
+        "options: --channels, --landmark_model, --processes, --resample_fps, --source, --splits_csv, --tracks",
     ):
         assert text in out
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import pickle
 import shutil
 import signal
 import subprocess
@@ -364,6 +365,79 @@ class TestTracks:
             built("cremad/avaprintdb109", tmp_path, source=tmp_path / "empty")
 
 
+class TestChannels:
+    """What records hold beside the landmarks."""
+
+    def test_they_are_the_track_s_bit_for_bit(self, tmp_path):
+        tracks = written(tmp_path, *CREMAD, lengths=(9,))
+        info, _ = built("cremad/amber152", tmp_path, channels=("pose", "blendshapes"))
+        assert info["channels"] == info["options"]["channels"] == ["blendshapes", "pose"] and info["schema"] == 1
+        found = {}
+        for split in ("train", "validation", "test"):
+            source = records.open_split(tmp_path / "data", "cremad/amber152", split)
+            again = pickle.loads(pickle.dumps(source))
+            assert again.channels == ("blendshapes", "pose") and set(again[0]) == set(source[0])
+            found |= {record["video_id"]: record for record in source}
+        assert len(found) == 3
+        for file in CREMAD:
+            made, record = track.read(track.track_path(tracks, file)).longest, found[file.removesuffix(".flv")]
+            for name in ("blendshapes", "pose"):
+                assert record[name].dtype == np.float32 and np.array_equal(record[name], getattr(made, name))
+                assert record[name][record["frame_mask"]].any() and not record[name][~record["frame_mask"]].any()
+
+    def test_they_are_resampled_with_the_track(self, tmp_path):
+        tracks = written(tmp_path, *CREMAD, lengths=(20,))
+        built("cremad/avaprintdb109", tmp_path, channels=("blendshapes",), resample_fps=10.0)
+        (record,) = records.open_split(tmp_path / "data", "cremad/avaprintdb109", "train")
+        made = track.resample(track.read(track.track_path(tracks, CREMAD[0])).longest, 10.0)
+        assert np.array_equal(record["blendshapes"], made.blendshapes) and "pose" not in record
+
+    def test_without_them_nothing_changes(self, tmp_path):
+        """A data set built before there were channels is read and counts as built."""
+        written(tmp_path, *CREMAD)
+        info, _ = built("cremad/avaprintdb109", tmp_path)
+        assert info["channels"] == [] and "channels" not in info["options"]
+        folder = tmp_path / "data" / "cremad" / "avaprintdb109" / "1.0.0"
+        del info["channels"]
+        (folder / "build.json").write_text(json.dumps(info))
+        built("cremad/avaprintdb109", tmp_path)
+        assert records.open_split(tmp_path / "data", "cremad/avaprintdb109", "train", verify=True).channels == ()
+        with pytest.raises(DatasetError, match="--overwrite builds it anew"):
+            built("cremad/avaprintdb109", tmp_path, channels=("pose",))
+
+    def test_a_record_that_breaks_their_promise_is_found(self, tmp_path):
+        written(tmp_path, *CREMAD)
+        built("cremad/avaprintdb109", tmp_path, channels=("pose",))
+        source = records.open_split(tmp_path / "data", "cremad/avaprintdb109", "train")
+        record = source[0]
+        for wrong, said in (
+            (np.where(record["frame_mask"][:, None, None], record["pose"], 1), "pose must be finite, and zero where"),
+            (np.full_like(record["pose"], np.nan), "pose must be finite"),
+            (record["pose"][:-1], "5 frames of pose, 6 in the mask"),
+        ):
+            source._decode = lambda *_, wrong=wrong: {**record_bytes(record), "pose": wrong}
+            with pytest.raises(DatasetError, match=said):
+                source.verify()
+
+    def test_those_that_no_record_holds_are_refused(self, tmp_path):
+        with pytest.raises(UnknownName, match="unknown channel of records 'canonical'; known: blendshapes, pose"):
+            built("cremad/avaprintdb109", tmp_path, channels=("canonical",))
+        with pytest.raises(UnknownName, match="unknown channel 'gaze'"):
+            Options(channels=("gaze",))
+
+    def test_the_command_takes_them(self, tmp_path, capsys):
+        written(tmp_path, *CREMAD)
+        common = ["cremad/avaprintdb109", "--data_dir", str(tmp_path / "data")]
+        assert build.main([*common, "--tracks", str(tmp_path / "tracks"), "--channels", "pose", "blendshapes"]) == 0
+        assert build.main([*common, "--verify"]) == 0
+        assert "(landmark set avaprintdb109, blendshapes, pose)" in capsys.readouterr().out
+
+
+def record_bytes(record):
+    """As TFDS decodes it: texts are bytes."""
+    return {key: value.encode() if isinstance(value, str) else value for key, value in record.items()}
+
+
 class TestConfigs:
     def test_one_a_set_of_mediapipes_points(self):
         assert videos.landmark_sets() == ("amber152", "avaprintdb109", "mediapipe478", "nvfair126")
@@ -389,6 +463,9 @@ class TestConfigs:
             ("avaprintdb/cremad_gaga_videos", {"fps": 25.0}),
             ("gagavatar_benchmark/gagavatar_videos", {"drop_first_frame": True}),
             ("landmark_folder/mine", {"landmark_set": "ibug68", "resample_fps": 25.0}),
+            ("landmark_folder/mine", {"landmark_set": "ibug68", "channels": ("pose",)}),
+            ("avaprintdb/cremad_gaga", {"channels": ("blendshapes",)}),
+            ("synthetic_drivers/full_tiny", {"channels": ("pose",)}),
         ],
     )
     def test_options_are_those_of_the_config(self, tmp_path, dataset, options):

@@ -97,12 +97,15 @@ def face_track(name: str, frames: int, start_frame: int = 0, fps: float = 25.0) 
     points = track(name, frames, "mediapipe478", np.float32) * np.float32(0.05) + np.float32(0.5)
     mask = np.arange(frames) != 1
     points[~mask] = 0
+    rng = np.random.default_rng(frames)
+    pose = np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1))
+    pose[:, :3, 3] = rng.normal(0, 1, (frames, 3))
     return tracks.LandmarkTrack(
         landmarks=points,
         frame_mask=mask,
         timestamps=np.round(np.arange(start_frame, start_frame + frames) * 1e6 / fps).astype(np.int64),
-        blendshapes=np.zeros((frames, tracks.NUM_BLENDSHAPES), np.float32),
-        pose=np.where(mask[:, None, None], np.eye(4, dtype=np.float32), np.float32(0)),
+        blendshapes=np.where(mask[:, None], rng.random((frames, tracks.NUM_BLENDSHAPES), np.float32), np.float32(0)),
+        pose=np.where(mask[:, None, None], pose, np.float32(0)),
         several=np.zeros(frames, bool),
         image_size=(640, 480),
         fps=fps,
