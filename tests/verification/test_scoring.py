@@ -128,9 +128,7 @@ def test_z_norm_undoes_the_shift_and_scale_of_a_template():
     raw, against = rng.normal(size=8), rng.normal(size=(8, 30))
     shift, scale = rng.normal(size=8), rng.uniform(0.5, 2, 8)
     plain = scoring.normalized(raw, cohorts.statistics(against, 0))
-    moved = scoring.normalized(
-        scale * raw + shift, cohorts.statistics(scale[:, None] * against + shift[:, None], 0)
-    )
+    moved = scoring.normalized(scale * raw + shift, cohorts.statistics(scale[:, None] * against + shift[:, None], 0))
     assert moved == pytest.approx(plain, abs=1e-9) and np.std(plain) > 0.1
 
 
