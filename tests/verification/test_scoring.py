@@ -223,3 +223,12 @@ def test_quality_is_that_of_the_poorer_side():
     assert measures == pytest.approx(np.array([[log(50), 0.25], [0, 0], [0, 0]]))
     sides = quality.of_sides([150, 50], [300, 200])
     assert sides == pytest.approx(np.array([[log(150), 0.5], [log(50), 0.25]]))
+
+
+def test_rounding_is_not_taken_for_spread():
+    """A cohort that scores all alike: scores like it stand at exactly zero, and noise is not blown up."""
+    values = np.round(np.random.default_rng(0).uniform(-1, 1, 200) / scoring.SCORE_GRID) * scoring.SCORE_GRID
+    alike = np.tile(values[:, None], 13)
+    assert (scoring.normalized(values, cohorts.statistics(alike, 0)) == 0).all()
+    noisy = alike + 1e-12 * np.random.default_rng(1).normal(size=alike.shape)
+    assert np.abs(scoring.normalized(values, cohorts.statistics(noisy, 0))).max() < 1e-5
