@@ -23,6 +23,7 @@ from fingerprint.models import registry
 from fingerprint.validation import VideoTrials
 from fingerprint.verification import protocols
 from fingerprint.verification.rates_table import report_rates
+from fingerprint.verification.scoring import Scoring
 
 
 class SimulatedSource:
@@ -75,7 +76,9 @@ def main() -> None:
     lap("embedding, first time (compiles)")
     windows = embedder.split(params, source)
     lap("embedding")
-    subject = VideoTrials(source, lambda v: protocols.get("all_pairs")(v, seed=0, max_trials=arguments.trials))
+    subject = VideoTrials(
+        source, lambda v: protocols.get("all_pairs")(v, seed=0, max_trials=arguments.trials), scoring=Scoring()
+    )
     lap("trials and leakage check")
     scores = subject.scores(windows)
     lap("scoring")

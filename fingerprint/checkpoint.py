@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -163,17 +164,23 @@ class CheckpointStore:
         self._manager.close()
 
 
-def save_model(directory: str | os.PathLike, params: PyTree, document: dict[str, Any]) -> Path:
+def save_model(
+    directory: str | os.PathLike,
+    params: PyTree,
+    document: dict[str, Any],
+    beside: Mapping[str, np.ndarray] | None = None,
+) -> Path:
     """Write a released model: weights, and `model.json` with all that embedding, scoring and deciding need.
 
     `document` must hold `model` (the network's configuration), `landmark_set`, `normalization` and `window`; it may
-    hold `channels`, `thresholds`, `calibration`, `provenance`. The directory must not exist: it appears whole or not at
+    hold `channels`, `scoring`, `cohort`, `thresholds`, `calibration`, `provenance`. Arrays `beside` the weights, by
+    slash-joined name, lie with them under the same digest. The directory must not exist: it appears whole or not at
     all.
     """
     directory = Path(directory).absolute()
     if directory.exists():
         raise CheckpointError(f"{directory} exists; a released model is never overwritten")
-    flat = flatten(params)
+    flat = {**flatten(params), **(beside or {})}
     sealed = json.dumps({"document": document, "digest": digest(flat, document)}, indent=1, sort_keys=True)
     temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -189,7 +196,7 @@ def load_model(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str
     """Read a released model, or the best one of a run's working directory.
 
     Returns:
-        Flat weights by name, the document, and the digest that names this model.
+        Flat weights, and arrays kept beside them, by name; the document, and the digest that names this model.
 
     Raises:
         CheckpointError: nothing there, or damaged.
@@ -223,8 +230,14 @@ def resolve_model(path: str | os.PathLike) -> Path:
     )
 
 
-def publish_best(workdir: str | os.PathLike, step: int, params: PyTree, document: dict[str, Any]) -> Path:
-    """Save the best model so far as `models/<step>` of a run and point to it.
+def publish_best(
+    workdir: str | os.PathLike,
+    step: int,
+    params: PyTree,
+    document: dict[str, Any],
+    beside: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Save the best model so far as `models/<step>` of a run and point to it; arguments as of `save_model`.
 
     The one before stays until the next: the newest checkpoint may still know it as the best.
     """
@@ -232,7 +245,7 @@ def publish_best(workdir: str | os.PathLike, step: int, params: PyTree, document
     target = models / f"{step:08d}"
     if target.exists():  # made by a run that was killed before its checkpoint: the same step, made again
         os.replace(target, models / f".{target.name}.{os.getpid()}.old")
-    save_model(target, params, document)
+    save_model(target, params, document, beside)
     point_to_best(workdir, step)
     whole = sorted(path for path in models.iterdir() if not path.name.startswith("."))
     for old in [*models.glob(".*.old"), *(path for path in whole[:-2] if path != target)]:

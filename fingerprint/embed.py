@@ -21,6 +21,8 @@ from fingerprint.data.input_pipeline import RecordSource, Transform, evaluation_
 from fingerprint.landmarks.channels import Layout
 from fingerprint.landmarks.windows import WindowSpec
 from fingerprint.models import registry
+from fingerprint.verification.cohort import Cohort
+from fingerprint.verification.scoring import Scoring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Embedder:
         params: PyTree,
         source: RecordSource,
         *,
+        records: Int[np.ndarray, " record"] | None = None,
         transform: Transform | None = None,
         seed: int = 0,
         label: str = "",
@@ -85,12 +88,14 @@ class Embedder:
         """Every sliding window of `source`, in record order; processes share the work and all get the whole.
 
         Args:
+            records: rows of `source`, ascending; None: all.
             transform: a control, applied to each window.
             label: shown beside a progress bar; none without it.
             stopped: asked before each batch; when true, the result is None.
         """
         began = time.perf_counter()
-        mine = np.arange(jax.process_index(), len(source), jax.process_count())
+        rows = np.arange(len(source)) if records is None else records
+        mine = rows[jax.process_index() :: jax.process_count()]
         batches = evaluation_batches(
             source,
             landmark_set=self.landmark_set,
@@ -157,6 +162,7 @@ class ReleasedModel:
         embedder: network and the windows it wants. params: its weights.
         document: what `model.json` holds. digest: names this model.
         directory: where it lies.
+        scoring: how its embeddings become scores. cohort: of training people, for scoring that wants one.
     """
 
     embedder: Embedder
@@ -164,6 +170,8 @@ class ReleasedModel:
     document: dict[str, Any]
     digest: str
     directory: pathlib.Path
+    scoring: Scoring
+    cohort: Cohort | None
 
     @property
     def num_parameters(self) -> int:
@@ -178,8 +186,10 @@ def open_model(path: str | os.PathLike, *, batch_size: int = 256, stride: int = 
 
     Raises:
         CheckpointError: absent, damaged, or its weights do not fit its network.
+        UnknownName, ConfigError: scored in a way that this version does not know.
     """
     flat, document, digest = checkpoint.load_model(path)
+    cohort = Cohort.take(flat, document.get("cohort", {}).get("people", ()))
     spec = WindowSpec(**document["window"])
     if stride:
         spec = dataclasses.replace(spec, stride=stride)
@@ -201,7 +211,8 @@ def open_model(path: str | os.PathLike, *, batch_size: int = 256, stride: int = 
         channels=layout.channels,
         batch_size=batch_size,
     )
-    return ReleasedModel(embedder, params, document, digest, directory)
+    scoring = Scoring.from_dict(document.get("scoring", {}))
+    return ReleasedModel(embedder, params, document, digest, directory, scoring, cohort)
 
 
 def _rows(result, batch) -> tuple[np.ndarray, ...]:

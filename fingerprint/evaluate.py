@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from ml_collections import ConfigDict
 
-from fingerprint import embed, metrics_log, parallel, provenance, workdir
+from fingerprint import back_end, embed, metrics_log, parallel, provenance, workdir
 from fingerprint.controls import baseline_scores, target_probe
 from fingerprint.data import datasets
 from fingerprint.data.input_pipeline import CONTROLS, RecordSource
@@ -62,7 +62,8 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
         released = embed.open_model(model_path, batch_size=config.evaluate.batch_size, stride=config.evaluate.stride)
         source = open_for(released, config, config.data.test_split)
         foreign = same_people(released.document.get("identities", []), source.metadata())
-        subject = VideoTrials(source, make_trials(config.evaluate, seed=config.seed), foreign)
+        scored_by, points, dropped = back_end.chosen(config, released)
+        subject = VideoTrials(source, make_trials(config.evaluate, seed=config.seed), foreign, **scored_by)
         clock.lap("opening")
 
         def embed_all(split, label, transform=None):
@@ -78,27 +79,28 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
         if config.evaluate.controls:
             altered = {name: embed_all(source, name, transform) for name, transform in CONTROLS.items()}
         clock.lap("embedding controls")
-        points = {k: released.document[k] for k in ("thresholds", "calibration") if k in released.document}
         if split := config.evaluate.development_split:
             development_source = open_for(released, config, split)
             options = for_other_split(config.evaluate)
-            development = VideoTrials(development_source, make_trials(options, seed=config.seed))
+            development = VideoTrials(development_source, make_trials(options, seed=config.seed), **scored_by)
             refuse_shared_identities(development, subject)
             points = development.operating_points(
                 embed_all(development_source, split), stride=released.embedder.spec.stride, seed=config.seed
             )
+            dropped = []
 
         if parallel.is_main():
             scores = subject.scores(plain)
             out.mkdir(parents=True, exist_ok=True)
-            score_file.write(out / "scores.csv", subject.trials, subject.videos, scores)
+            measures = subject.measures() if points.get("calibration", {}).get("quality") else None
+            score_file.write(out / "scores.csv", subject.trials, subject.videos, scores, measures)
             table = score_file.read(out / "scores.csv")
             clock.lap("scoring")
             check_stop()
             rates = [
                 *measure(config, table, points),
                 *unseen_rates(config, subject, scores, released.document, points),
-                *further_rates(config, source, plain, points),
+                *further_rates(config, source, plain, points, scored_by),
             ]
             clock.lap("error rates")
             check_stop()
@@ -108,6 +110,7 @@ def evaluate(config: ConfigDict, directory: str, model_path: str) -> pathlib.Pat
             finished = compose(
                 config, released, source, subject, plain, table, rates, controls, points, clock, directory
             )
+            finished = dataclasses.replace(finished, warnings=[*finished.warnings, *dropped])
             written = report.write(finished, out)
             print("\n".join(console.summary_lines(finished, written)), flush=True)
     parallel.barrier("end of evaluation")
@@ -142,7 +145,7 @@ def measure(config: ConfigDict, table: score_file.ScoreTable, points: dict[str, 
     line = points.get("calibration")
     return report_rates(
         table,
-        calibration=LinearCalibration(line["scale"], line["offset"]) if line else None,
+        calibration=LinearCalibration.from_dict(line) if line else None,
         thresholds={name: point["threshold"] for name, point in points.get("thresholds", {}).items()},
         replicates=config.evaluate.replicates,
         seed=config.seed,
@@ -161,7 +164,10 @@ def unseen_rates(config, subject: VideoTrials, scores, document, points) -> list
         if not chosen.any():
             continue
         table = score_file.ScoreTable.from_trials(
-            subset(subject.trials, chosen), subject.videos["video_id"].tolist(), scores[chosen]
+            subset(subject.trials, chosen),
+            subject.videos["video_id"].tolist(),
+            scores[chosen],
+            subject.measures()[chosen],
         )
         found = ", ".join(sorted(set(subject.videos[field][new].tolist())))
         description = f"Probes of a {field} that training never saw: {found}."
@@ -169,7 +175,7 @@ def unseen_rates(config, subject: VideoTrials, scores, document, points) -> list
     return rows
 
 
-def further_rates(config, source, plain, points) -> list[dict[str, Any]]:
+def further_rates(config, source, plain, points, scored_by) -> list[dict[str, Any]]:
     """A row for every further protocol and every further number of enrolment clips; one that the data cannot give says
     why."""
     own = config.evaluate.protocol
@@ -189,12 +195,12 @@ def further_rates(config, source, plain, points) -> list[dict[str, Any]]:
         if changes.get("protocol") == own:
             continue
         try:
-            trials = VideoTrials(source, make_trials(options, seed=config.seed))
+            trials = VideoTrials(source, make_trials(options, seed=config.seed), **scored_by)
         except ProtocolError as error:
             rows.append(_empty_row(condition, description, str(error)))
             continue
         ids = trials.videos["video_id"].tolist()
-        table = score_file.ScoreTable.from_trials(trials.trials, ids, trials.scores(plain))
+        table = score_file.ScoreTable.from_trials(trials.trials, ids, trials.scores(plain), trials.measures())
         rows.append(measure(config, table, points)[0] | {"condition": condition, "description": description})
     return rows
 
@@ -293,7 +299,7 @@ def compose(
             "mated": int(trials.mated.sum()),
             "non_mated": int((~trials.mated).sum()),
             "enrolment_clips": config.evaluate.enrolment_clips,
-            "fusion": "mean cosine over all pairs of windows, then mean over enrolment clips",
+            "fusion": subject.scoring.describe(),
             "notes": list(trials.notes),
             "leakage": leakage_statement(document),
         },

@@ -75,6 +75,16 @@ def defaults() -> ConfigDict:
     config.optimizer.warmup_steps = 0  # linear from zero
     config.optimizer.clip_norm = 1.0  # of the global gradient; 0: none
 
+    config.scoring = ConfigDict()  # how embeddings become scores; travels with the model
+    config.scoring.similarity = "cosine"  # cosine | squared_euclidean
+    config.scoring.over_windows = "mean"  # mean | max | min | top_k | log_sum_exp, over all pairs of windows
+    config.scoring.top_k = 3  # best pairs of top_k
+    config.scoring.sharpness = 10.0  # of log_sum_exp
+    config.scoring.norm = "none"  # none | z | s | as: against a cohort of training people, kept with the model
+    config.scoring.as_top = 20  # nearest cohort entries of as-norm, on either side
+    config.scoring.cohort_size = 100  # training people in the cohort, one video each; all where there are fewer
+    config.scoring.calibration = "linear"  # linear | quality: beside the score, length and share of frames with a face
+
     config.train = ConfigDict()
     config.train.num_steps = 1000  # steps in all
     config.train.log_every = 1  # steps between rows of the log
@@ -103,6 +113,7 @@ def defaults() -> ConfigDict:
     config.evaluate.batch_size = 64  # windows at a time
     config.evaluate.replicates = 1000  # identity bootstrap
     config.evaluate.controls = True  # shuffled frames, static frame, baselines, target probe
+    config.evaluate.scoring = "model"  # model: the model's own | config: `scoring` above, to compare back ends
     config.evaluate.development_split = ""  # take thresholds and calibration from this split instead of the model's own
 
     config.robustness = ConfigDict()  # of --mode=robustness: the trials of `evaluate`, probes degraded

@@ -32,6 +32,7 @@ _FREE = (
     "checkpoint", "train.log_every", "data.data_dir", "data.build", "data.threads", "data.prefetch", "data.test_split",
     "evaluate.model", "evaluate.name", "evaluate.title", "evaluate.more_", "evaluate.max_trials", "evaluate.stride",
     "evaluate.batch_size", "evaluate.replicates", "evaluate.controls", "evaluate.development_split",
+    "evaluate.scoring",
 )  # fmt: skip
 
 
@@ -282,9 +283,7 @@ def train(config: ConfigDict, directory: str) -> pathlib.Path:
         channels=config.data.channels,
         batch_size=config.evaluate.batch_size,
     )
-    validation = Validation(
-        config, embedder, datasets.open_split(config, config.data.validation_split), source.metadata()
-    )
+    validation = Validation(config, embedder, datasets.open_split(config, config.data.validation_split), source)
 
     # Resume where the last run of this directory was saved.
     store = checkpoint.CheckpointStore(pathlib.Path(directory) / "checkpoints", keep=config.checkpoint.keep)

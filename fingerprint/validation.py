@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, PyTree
 from ml_collections import ConfigDict
 
-from fingerprint import checkpoint, parallel
+from fingerprint import back_end, checkpoint, parallel
 from fingerprint.data import records
 from fingerprint.data.input_pipeline import RecordSource
 from fingerprint.embed import Embedder, WindowEmbeddings
-from fingerprint.errors import ConfigError, RatesError
-from fingerprint.landmarks.names import canonical_identity
-from fingerprint.verification import calibration, intervals, protocols, scoring, sequential
+from fingerprint.errors import ConfigError, ProtocolError, RatesError
+from fingerprint.training_people import CohortRecords, identities, same_people
+from fingerprint.verification import calibration, intervals, protocols, quality, sequential
+from fingerprint.verification.cohort import Cohort
 from fingerprint.verification.error_rates import DetCurve
+from fingerprint.verification.scoring import Scoring, WindowScores, score, window_scores
 from fingerprint.verification.trials import TrialList, check_leakage
 
 # An embedding in which all windows point the same way tells nobody from anybody.
@@ -31,6 +33,7 @@ class VideoTrials:
 
     Attributes:
         videos: one row a video. trials: who is compared with whom.
+        scoring: how embeddings become scores. cohort: for scoring that wants one; nobody in it may be in the split.
     """
 
     def __init__(
@@ -38,8 +41,16 @@ class VideoTrials:
         source: RecordSource,
         trial_list: Callable[[dict[str, np.ndarray]], TrialList],
         foreign: Iterable[str] = (),
+        *,
+        scoring: Scoring,
+        cohort: Cohort | None = None,
     ):
         metadata = source.metadata()
+        if cohort is not None and (known := same_people(cohort.people, metadata)):
+            raise ProtocolError(
+                f"{len(known)} people of the split are in the cohort that scores it (first: {min(known)})"
+            )
+        self.scoring, self.cohort = scoring, cohort
         self.videos = records.tabulate_videos(metadata)
         self._record_start = metadata["start_frame"]
         count = np.diff(self.videos["records"], axis=1).ravel()
@@ -48,29 +59,30 @@ class VideoTrials:
         check_leakage(self.trials, self.videos, set(foreign))
 
     def scores(self, windows: WindowEmbeddings) -> Float[np.ndarray, "trial"]:
-        """Mean cosine over all window pairs of each trial; NaN where a side has no window."""
-        return scoring.cosine_mean(
-            windows.vector, self.video_of_record[windows.record], len(self.videos["video_id"]), self.trials
-        )
+        """One score a trial; NaN where a side has no window."""
+        window_video = self.video_of_record[windows.record]
+        count = len(self.videos["video_id"])
+        return score(self.scoring, windows.vector, window_video, count, self.trials, self.cohort)
+
+    def measures(self) -> Float[np.ndarray, "trial measure"]:
+        """`quality.MEASURES` of each trial."""
+        return quality.measures(self.videos["num_valid"], self.videos["num_frames"], self.trials)
 
     def operating_points(self, windows: WindowEmbeddings, *, stride: int, seed: int) -> dict[str, Any]:
         """`operating_points` of these trials; `stride`: frames between the windows."""
-        single = scoring.window_scores(
-            windows.vector,
-            self.video_of_record[windows.record],
-            self._record_start[windows.record] + windows.start,
-            len(self.videos["video_id"]),
-            self.trials,
-            stride=stride,
-            seed=seed,
-        )
         window_video = self.video_of_record[windows.record]
+        start = self._record_start[windows.record] + windows.start
+        single = None
+        if self.scoring.by_window:
+            count = len(self.videos["video_id"])
+            single = window_scores(windows.vector, window_video, start, count, self.trials, stride=stride, seed=seed)
         return operating_points(
             self.scores(windows),
             self.trials.mated,
             reference_driver=self.trials.reference_driver,
             probe_driver=self.trials.probe_driver,
             seed=seed,
+            measures=self.measures() if self.scoring.calibration == "quality" else None,
             windows=single,
             evidence=evidence_of(window_video, len(self.videos["video_id"]), self.trials),
         )
@@ -121,7 +133,8 @@ def operating_points(
     reference_driver: Int[np.ndarray, "trial"],
     probe_driver: Int[np.ndarray, "trial"],
     seed: int,
-    windows: scoring.WindowScores | None = None,
+    measures: Float[np.ndarray, "trial measure"] | None = None,
+    windows: WindowScores | None = None,
     evidence: dict[str, Any] | None = None,
     replicates: int = 1000,
 ) -> dict[str, Any]:
@@ -133,6 +146,7 @@ def operating_points(
         reference_driver: identity codes as in a trial list; -1: not known.
         probe_driver: the same of the probe.
         seed: of the bootstrap.
+        measures: of the quality of each trial, for a calibration that looks at them too.
         windows: scores of single windows, for running verification.
         evidence: what `evidence_of` says, kept as it is.
         replicates: of the bootstrap.
@@ -143,14 +157,14 @@ def operating_points(
         where identities or errors are too few for one), upper limits (`validation_fmr_upper`,
         `validation_fnmr_upper`: the interval's high, or `intervals.upper_limit` where there is none), and what is
         behind them: identities, mated, non_mated, false_matches, false_non_matches. "calibration": scale, offset,
-        llr_bounds (`calibration.llr_bounds`), window (`sequential.WindowCalibration` as a dict, or None where
-        trials with windows are too few), and 41 evenly spaced quantiles of the scores of either class
-        (mated_quantiles, non_mated_quantiles). "evidence": as given.
+        quality (weights of the measures), llr_bounds (`calibration.llr_bounds`), window
+        (`sequential.WindowCalibration` as a dict, or None where trials with windows are too few), and 41 evenly
+        spaced quantiles of the scores of either class (mated_quantiles, non_mated_quantiles). "evidence": as given.
 
     Raises:
         RatesError: as `error_rates.DetCurve.from_scores`.
     """
-    curve, fitted = DetCurve.from_scores(scores, mated), calibration.fit_linear(scores, mated)
+    curve, fitted = DetCurve.from_scores(scores, mated), calibration.fit_linear(scores, mated, measures=measures)
     named = {name: float(threshold) for name, threshold in calibration.thresholds(scores, mated).items()}
     known = ~np.isnan(scores)
     people = np.union1d(reference_driver[known], probe_driver[known])
@@ -187,8 +201,7 @@ def operating_points(
     return {
         "thresholds": points,
         "calibration": {
-            "scale": fitted.scale,
-            "offset": fitted.offset,
+            **fitted.to_dict(),
             "llr_bounds": list(calibration.llr_bounds(curve.mated, curve.non_mated)),
             "window": _window_calibration(windows),
             "mated_quantiles": np.quantile(scores[known & mated], levels).tolist(),
@@ -203,7 +216,7 @@ def _interval(found: intervals.Interval, rate: float) -> list[float] | None:
     return [found.low, found.high] if found.replicates_used and 0 < rate < 1 else None
 
 
-def _window_calibration(windows: scoring.WindowScores | None) -> dict[str, Any] | None:
+def _window_calibration(windows: WindowScores | None) -> dict[str, Any] | None:
     if windows is None:
         return None
     try:
@@ -211,21 +224,6 @@ def _window_calibration(windows: scoring.WindowScores | None) -> dict[str, Any] 
     except RatesError:  # too few trials: the model decides on whole videos only
         return None
     return fitted.to_dict()
-
-
-def identities(metadata: dict[str, np.ndarray]) -> list[list[str]]:
-    """Everybody who drives or shows a face, as sorted [corpus, canonical name] pairs."""
-    people = np.stack([np.tile(metadata["corpus"], 2), np.append(metadata["driver"], metadata["target"])], axis=1)
-    people = {(corpus, canonical_identity(name)) for corpus, name in np.unique(people, axis=0).tolist()}
-    return [list(person) for person in sorted(people)]
-
-
-def same_people(people: Iterable[Sequence[str]], metadata: dict[str, np.ndarray]) -> set[str]:
-    """Names used here, however spelt, for somebody in `people`, [corpus, canonical name] pairs."""
-    corpora = set(metadata["corpus"].tolist())
-    known = {name for corpus, name in people if corpus in corpora}
-    here = set(metadata["driver"].tolist()) | set(metadata["target"].tolist())
-    return {name for name in here if canonical_identity(name) in known}
 
 
 def frame_rates(metadata: dict[str, np.ndarray]) -> list[float] | None:
@@ -251,20 +249,28 @@ class Validation:
         config: the whole configuration.
         embedder: of the model in training.
         source: validation records.
-        training: metadata of the training records; nobody in them may occur here, as driver or target.
+        training_source: training records; nobody in them may occur here, as driver or target. A cohort is of them.
     """
 
-    def __init__(self, config: ConfigDict, embedder: Embedder, source: RecordSource, training: dict[str, np.ndarray]):
+    def __init__(self, config: ConfigDict, embedder: Embedder, source: RecordSource, training_source: RecordSource):
         if config.train.select_by not in ("eer", "auc"):
             raise ConfigError(f"train.select_by is {config.train.select_by!r}; known: auc, eer")
         self._config, self._embedder, self._source = config, embedder, source
         options = for_other_split(config.evaluate)
         with options.unlocked():
             options.max_trials = config.train.max_validation_trials
+        training = training_source.metadata()
         known = identities(training)
         self._trials = VideoTrials(
-            source, make_trials(options, seed=config.seed), same_people(known, source.metadata())
+            source,
+            make_trials(options, seed=config.seed),
+            same_people(known, source.metadata()),
+            scoring=back_end.configured(config),
         )
+        self._cohort = None
+        if self._trials.scoring.norm != "none":
+            self._cohort = CohortRecords(training_source, config.scoring.cohort_size, config.seed, embedder.spec)
+            self._trials.scoring.check_cohort(len(self._cohort))
         self._training = {
             "generators": sorted(set(training["generator"].tolist())),
             "corpora": sorted(set(training["corpus"].tolist())),
@@ -309,6 +315,8 @@ class Validation:
         windows = self._embedder.split(params, self._source, stopped=stopped if alone else lambda: False)
         if windows is None:
             return None
+        if self._cohort is not None:
+            self._trials.cohort = self._cohort.embed(self._embedder, params)
         self._last_step = step
         scores = self._trials.scores(windows)
         mated = self._trials.trials.mated
@@ -324,7 +332,9 @@ class Validation:
         if self._best is None or gain > self._best["gain"]:
             self._best, self._without_gain = {"gain": gain, "step": step, **row}, 0
             if parallel.is_main():
-                checkpoint.publish_best(directory, step, params, self._document(step, windows, row, origin))
+                cohort = self._trials.cohort
+                document = self._document(step, windows, row, origin)
+                checkpoint.publish_best(directory, step, params, document, cohort and cohort.to_arrays())
         else:
             self._without_gain += 1
         return row
@@ -359,6 +369,8 @@ class Validation:
                 "protocol": self._trials.trials.protocol,
                 "hash": self._trials.trials.hash,
             },
+            "scoring": self._trials.scoring.to_dict(),
+            **({"cohort": {"people": list(self._trials.cohort.people)}} if self._trials.cohort else {}),
             **self._trials.operating_points(windows, stride=spec.stride, seed=self._config.seed),
             "identities": self._identities,
             "training": self._training,

@@ -17,6 +17,7 @@ LAYERS = (
     {"landmarks", "verification", "losses", "parallel", "metrics_log", "options", "provenance", "workdir"},
     {"data", "models", "checkpoint", "reports"},
     {"embed", "controls", "import_weights"},
+    {"back_end", "training_people"},
     {"validation"},
     {"train", "evaluate"},
     {"robustness"},

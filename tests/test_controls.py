@@ -11,6 +11,7 @@ from fingerprint import controls
 from fingerprint.landmarks import normalize
 from fingerprint.validation import VideoTrials
 from fingerprint.verification import protocols
+from fingerprint.verification.scoring import Scoring
 
 DIM = 24
 
@@ -141,7 +142,7 @@ def test_baselines_equal_brute_force(source, clips):
     def all_pairs(videos):
         return protocols.all_pairs(videos, seed=0, enrolment_clips=clips)
 
-    subject = VideoTrials(source, all_pairs)
+    subject = VideoTrials(source, all_pairs, scoring=Scoring())
     videos, trials = subject.videos, subject.trials
     found = controls.baseline_scores(source, videos, subject.video_of_record, trials)
     assert set(found) == {"static_shape", "length_and_rate"} and len(trials) > 20

@@ -37,7 +37,7 @@ def made_up(people, seed=0):
 
 def points_of(people, seed=0, **options):
     trials, windows = made_up(people, seed)
-    scores = scoring.cosine_mean(windows[0], windows[1], windows[3], trials)
+    scores = scoring.score(scoring.Scoring(), windows[0], windows[1], windows[3], trials)
     single = scoring.window_scores(*windows, stride=STRIDE, seed=0)
     who = {"reference_driver": trials.reference_driver, "probe_driver": trials.probe_driver}
     options = {"seed": 3, "windows": single, **who, **options}
@@ -122,7 +122,7 @@ def test_all_of_it_is_json_and_repeats():
 def test_failures_to_acquire_are_left_out():
     trials, windows = made_up(10)
     lost = windows[1] != 3
-    scores = scoring.cosine_mean(windows[0][lost], windows[1][lost], windows[3], trials)
+    scores = scoring.score(scoring.Scoring(), windows[0][lost], windows[1][lost], windows[3], trials)
     who = {"reference_driver": trials.reference_driver, "probe_driver": trials.probe_driver}
     point = validation.operating_points(scores, trials.mated, seed=0, **who)["thresholds"]["eer"]
     assert point["mated"] + point["non_mated"] == np.isfinite(scores).sum() < len(trials)
@@ -143,7 +143,7 @@ def test_window_scores_average_to_the_scores_of_their_trials():
     found = scoring.window_scores(*mixed, stride=STRIDE, seed=0, most_trials=40)
     chosen = np.unique(found.trial)
     assert np.bincount(trials.mated[chosen].astype(int)).tolist() == [40, 40]
-    scores = scoring.cosine_mean(windows[0], windows[1], windows[3], trials)
+    scores = scoring.score(scoring.Scoring(), windows[0], windows[1], windows[3], trials)
     means = np.bincount(found.trial, found.score)[chosen] / np.bincount(found.trial)[chosen]
     assert means == pytest.approx(scores[chosen], abs=1e-9)
     assert (found.mated == trials.mated[found.trial]).all()
@@ -157,11 +157,11 @@ def test_window_scores_leave_out_trials_without_a_window():
     trials, (vectors, video, start, count, _) = made_up(5)
     video = np.where(video == 2, -1, video)
     found = scoring.window_scores(vectors, video, start, count, trials, stride=STRIDE, seed=0)
-    scores = scoring.cosine_mean(vectors, video, count, trials)
+    scores = scoring.score(scoring.Scoring(), vectors, video, count, trials)
     assert np.isnan(scores).any() and np.isfinite(scores[found.trial]).all() and np.isfinite(found.score).all()
     none = scoring.window_scores(vectors, np.full_like(video, -1), start, count, trials, stride=STRIDE, seed=0)
     assert len(none.score) == len(none.trial) == 0
-    assert np.isnan(scoring.cosine_mean(vectors, np.full_like(video, -1), count, trials)).all()
+    assert np.isnan(scoring.score(scoring.Scoring(), vectors, np.full_like(video, -1), count, trials)).all()
 
 
 def test_records_of_one_video_take_their_places_in_it():
@@ -170,7 +170,7 @@ def test_records_of_one_video_take_their_places_in_it():
     for record in source.records:
         half = {"landmarks": record["landmarks"][:10], "frame_mask": record["frame_mask"][:10]}
         cut += [{**record, **half}, {**record, **half, "window_index": np.int32(1), "start_frame": np.int32(10)}]
-    subject = validation.VideoTrials(type(source)(cut), _pairs)
+    subject = validation.VideoTrials(type(source)(cut), _pairs, scoring=scoring.Scoring())
     vectors = np.random.default_rng(0).normal(size=(len(cut), 8))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = np.arange(len(cut))

@@ -18,7 +18,7 @@ from fingerprint.errors import ClaimRefused, FingerprintError
 from fingerprint.landmarks import track
 from fingerprint.landmarks.names import VIDEO_SUFFIXES, check_identity
 from fingerprint.validation import evidence_of, operating_points
-from fingerprint.verification import protocols, scoring
+from fingerprint.verification import protocols, quality, scoring
 
 _COLUMNS = ("file", "driver", "target")
 _GENERATOR = "avatar"
@@ -126,15 +126,22 @@ def calibrate(
     vectors = np.concatenate([evidence.vectors for _, evidence in videos])
     video = np.repeat(np.arange(len(videos)), [len(evidence.vectors) for _, evidence in videos])
     start = np.concatenate([evidence.start for _, evidence in videos])
+    how, single, measures = released.scoring, None, None
+    if how.calibration == "quality":
+        masks = [evidence.track.frame_mask for _, evidence in videos]
+        measures = quality.measures(np.array([mask.sum() for mask in masks]), np.array(list(map(len, masks))), found)
+    if how.by_window:
+        single = scoring.window_scores(
+            vectors, video, start, len(videos), found, stride=released.embedder.spec.stride, seed=seed
+        )
     points = operating_points(
-        scoring.cosine_mean(vectors, video, len(videos), found),
+        scoring.score(how, vectors, video, len(videos), found, released.cohort),
         found.mated,
         reference_driver=found.reference_driver,
         probe_driver=found.probe_driver,
         seed=seed,
-        windows=scoring.window_scores(
-            vectors, video, start, len(videos), found, stride=released.embedder.spec.stride, seed=seed
-        ),
+        measures=measures,
+        windows=single,
         evidence=evidence_of(video, len(videos), found),
     )
     return {

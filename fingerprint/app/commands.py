@@ -94,7 +94,7 @@ def verify(
     (found,) = _evidence([path], released, how)
     if isinstance(found, FingerprintError):
         raise found
-    verdict = decision.decide(template, found, gallery.calibration, at)
+    verdict = decision.decide(template, found, released, gallery.calibration, at)
     if report is not None:
         seen = path if pictures and not path.name.endswith(".track.npz") else None
         from fingerprint.reports import verification  # matplotlib is heavy
@@ -192,7 +192,7 @@ def identify(path: Path, folder: Path, model: Path | None, *, at: str, top: int,
     (found,) = _evidence([path], released, how)
     if isinstance(found, FingerprintError):
         raise found
-    verdicts = [decision.decide(gallery.template(name), found, gallery.calibration, at) for name in names]
+    verdicts = [decision.decide(gallery.template(name), found, released, gallery.calibration, at) for name in names]
     verdicts.sort(key=lambda verdict: (-verdict.score, verdict.name))
     best = verdicts[0]
     # Each of the people is a chance for a false match; the sum of the chances bounds them all together. An estimate of
@@ -251,7 +251,7 @@ def calibrate(where: Path, folder: Path, model: Path | None, *, source: str, how
     warnings = [f"left out: {item['message']}" for item in refused]
     if len(people) < _FEW_PEOPLE:
         warnings.append(f"{len(people)} people are few: error rates of fewer than {_FEW_PEOPLE} say little")
-    if document["calibration"]["window"] is None:
+    if document["calibration"]["window"] is None and released.scoring.by_window:
         warnings.append(
             "running verification (--stream) is not possible with this calibration: too few comparisons of videos "
             "that are several windows long"
@@ -370,7 +370,12 @@ def _verdict(verdict: decision.Verdict, found: Evidence) -> dict[str, Any]:
 
 
 def _about(gallery: Gallery, released: ReleasedModel) -> dict[str, Any]:
-    return {"model": released.digest, "calibration": gallery.calibration_id, "gallery": str(gallery.folder)}
+    return {
+        "model": released.digest,
+        "scoring": released.scoring.describe(),
+        "calibration": gallery.calibration_id,
+        "gallery": str(gallery.folder),
+    }
 
 
 def _person(template: Template) -> dict[str, Any]:

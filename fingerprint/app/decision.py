@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from fingerprint.app.evidence import Evidence
 from fingerprint.app.gallery import CALIBRATION_FORMAT, Template, binding
+from fingerprint.embed import ReleasedModel
 from fingerprint.errors import ClaimRefused
-from fingerprint.verification import scoring, trials
+from fingerprint.verification import quality, scoring, trials
 from fingerprint.verification.calibration import LinearCalibration
 
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", "undecided"
@@ -30,8 +31,8 @@ class Verdict:
     Attributes:
         name: of the person.
         decision: `accepted`, `rejected` or `undecided`.
-        score: mean cosine over all pairs of windows, averaged over the enrolled videos.
-        window_score: the probe's windows one by one; their mean is the score.
+        score: by the model's own back end, see `scoring.Scoring`.
+        window_score: the probe's windows one by one, each scored as if it were the whole video.
         llr: calibrated log likelihood ratio (natural), within the calibration's bounds; None without a calibration.
         threshold: name, value and error rates of the operating point; None without one.
         warnings: sentences for the reader.
@@ -46,7 +47,7 @@ class Verdict:
     warnings: tuple[str, ...]
 
 
-def model_calibration(released) -> dict[str, Any] | None:
+def model_calibration(released: ReleasedModel) -> dict[str, Any] | None:
     """The calibration that a model brings along, from its validation identities; None if it brings none."""
     document = released.document
     if "thresholds" not in document or "calibration" not in document:
@@ -61,34 +62,66 @@ def model_calibration(released) -> dict[str, Any] | None:
     }
 
 
-def compare(template: Template, evidence: Evidence) -> float:
-    """Score of a video against a person, by the function that evaluation scores trials with."""
-    count = len(template.videos)
-    unknown = np.array([""] * (count + 1))
-    videos = {name: unknown for name in trials.COLUMNS}
-    videos["video_id"] = np.array([str(row) for row in range(count + 1)])
-    videos["clip_id"] = videos["video_id"]
-    videos["driver"] = np.array([template.name] * count + ["probe"])
-    videos["target"] = videos["driver"]
-    trial = trials.build(
-        videos, [tuple(range(count))], np.zeros(1, int), np.array([count]), protocol="application", seed=0
-    )
-    vectors = np.concatenate([template.vectors, evidence.vectors])
-    video = np.concatenate([template.video, np.full(len(evidence.vectors), count)])
-    return float(scoring.cosine_mean(vectors, video, count + 1, trial)[0])
+def compare(template: Template, vectors: Float[np.ndarray, "window dim"], released: ReleasedModel) -> float:
+    """Score of a video's windows against a person, by the function that evaluation scores trials with."""
+    return float(_score(template, vectors, np.zeros(len(vectors), int), released)[0])
 
 
-def window_scores(template: Template, vectors: Float[np.ndarray, "window dim"]) -> Float[np.ndarray, " window"]:
+def window_scores(
+    template: Template, vectors: Float[np.ndarray, "window dim"], released: ReleasedModel
+) -> Float[np.ndarray, " window"]:
     """Score of each window by itself."""
-    return vectors.astype(np.float64) @ reference(template)
+    return _score(template, vectors, np.arange(len(vectors)), released)
 
 
-def reference(template: Template) -> Float[np.ndarray, " dim"]:
-    """Mean over the enrolled videos of the mean embedding of their windows; not of unit length."""
-    means = [
-        template.vectors[template.video == row].astype(np.float64).mean(axis=0) for row in range(len(template.videos))
-    ]
-    return np.mean(means, axis=0)
+def running_scores(
+    template: Template, vectors: Float[np.ndarray, "window dim"], released: ReleasedModel
+) -> Float[np.ndarray, " window"]:
+    """Score of the first window, of the first two, and so on; the last is that of the video."""
+    if released.scoring.by_window:
+        return np.cumsum(window_scores(template, vectors, released)) / np.arange(1, len(vectors) + 1)
+    return np.array([compare(template, vectors[:count], released) for count in range(1, len(vectors) + 1)])
+
+
+def _score(template: Template, vectors, probe, released: ReleasedModel) -> Float[np.ndarray, " probe"]:
+    """One score for each probe video; `probe` numbers them, window by window, from 0."""
+    enrolled, probes = len(template.videos), int(probe.max()) + 1
+    videos = {name: np.full(enrolled + probes, "") for name in trials.COLUMNS}
+    videos["video_id"] = videos["clip_id"] = np.array([str(row) for row in range(enrolled + probes)])
+    videos["driver"] = videos["target"] = np.array([template.name] * enrolled + ["probe"] * probes)
+    found = trials.build(
+        videos,
+        [tuple(range(enrolled))],
+        np.zeros(probes, int),
+        enrolled + np.arange(probes),
+        protocol="application",
+        seed=0,
+    )
+    return scoring.score(
+        released.scoring,
+        np.concatenate([template.vectors, vectors]),
+        np.concatenate([template.video, enrolled + probe]),
+        enrolled + probes,
+        found,
+        released.cohort,
+    )
+
+
+def line_at(fitted: dict[str, Any], template: Template, evidence: Evidence) -> dict[str, Any]:
+    """A calibration as a line in the score alone, at the quality of this comparison."""
+    line = LinearCalibration.from_dict(fitted)
+    if not line.quality:
+        return fitted
+    counts = [_frames(video) for video in (*template.videos, evidence.facts())]
+    valid, frames = np.array(counts).T
+    measures = quality.of_sides([valid[:-1].sum(), valid[-1]], [frames[:-1].sum(), frames[-1]]).min(axis=0)
+    return {**fitted, "offset": float(line.llr(np.zeros(1), measures[None])[0]), "quality": []}
+
+
+def _frames(facts: dict[str, Any]) -> tuple[float, float]:
+    """Frames with a face and all frames of the followed track."""
+    frames = facts["seconds"] * facts["fps"]
+    return frames * facts["share_with_face"], frames
 
 
 def operating_point(calibration: dict[str, Any] | None, name: str) -> dict[str, Any] | None:
@@ -120,10 +153,13 @@ def operating_point(calibration: dict[str, Any] | None, name: str) -> dict[str, 
     }
 
 
-def decide(template: Template, evidence: Evidence, calibration: dict[str, Any] | None, at: str) -> Verdict:
+def decide(
+    template: Template, evidence: Evidence, released: ReleasedModel, calibration: dict[str, Any] | None, at: str
+) -> Verdict:
     """Compare and decide.
 
     Args:
+        released: the model; its back end scores.
         calibration: thresholds and calibration; None leaves the decision open.
         at: name of the operating point, e.g. `fmr=1%`.
 
@@ -131,23 +167,28 @@ def decide(template: Template, evidence: Evidence, calibration: dict[str, Any] |
         ClaimRefused: no such operating point.
     """
     point = operating_point(calibration, at)
-    score = compare(template, evidence)
-    llr, limits = (None, ()) if calibration is None else _bounded_llr(score, calibration["calibration"])
+    score = compare(template, evidence.vectors, released)
+    llr, limits = None, ()
+    if calibration is not None:
+        llr, limits = _bounded_llr(score, calibration["calibration"], template, evidence)
     passed = point is not None and score >= point["value"]
     return Verdict(
         name=template.name,
         decision=UNDECIDED if point is None else ACCEPTED if passed else REJECTED,
         score=score,
-        window_score=window_scores(template, evidence.vectors),
+        window_score=window_scores(template, evidence.vectors, released),
         llr=llr,
         threshold=point,
         warnings=(*evidence.warnings, *_doubts(template, evidence, calibration, point), *limits),
     )
 
 
-def _bounded_llr(score: float, fitted: dict[str, Any]) -> tuple[float, tuple[str, ...]]:
+def _bounded_llr(
+    score: float, fitted: dict[str, Any], template: Template, evidence: Evidence
+) -> tuple[float, tuple[str, ...]]:
     """The log likelihood ratio, and a sentence where the line goes beyond what its trials can bear."""
-    plain = float(LinearCalibration(fitted["scale"], fitted["offset"]).llr(np.array([score]))[0])
+    line = line_at(fitted, template, evidence)
+    plain = line["scale"] * score + line["offset"]
     low, high = fitted.get("llr_bounds") or (-np.inf, np.inf)
     if low <= plain <= high:
         return plain, ()

@@ -35,7 +35,7 @@ def enrolled(result: dict[str, Any]) -> None:
 def verified(result: dict[str, Any]) -> None:
     """The answer of `verify`."""
     score = f"{result['score']:.4f}"
-    rows = [("score", f"{score}  (mean cosine of windows, -1 to 1)")]
+    rows = [("score", f"{score}  ({result['scoring']})")]
     if result["llr"] is not None:
         rows.append(
             ("likelihood ratio", f"{wording.odds(result['llr'], result['claim'])}  (log LR {result['llr']:+.2f})")

@@ -31,6 +31,7 @@ from jaxtyping import Float, Int
 from fingerprint.app import private_files
 from fingerprint.errors import GalleryError, NameRefused
 from fingerprint.landmarks.names import check_identity
+from fingerprint.verification.quality import MEASURES
 
 _FORMAT = "fingerprint gallery 1"
 _FILE, _PEOPLE = "gallery.json", "people"
@@ -303,6 +304,8 @@ def _calibration_parts(found: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         sound = isinstance(point, dict) and _numbers(point, "threshold", "validation_fmr", "validation_fnmr")
         yield name, sound and all(item is None or _is_number(item) or _row(item, 2) for item in point.values())
     yield "calibration", isinstance(line, dict) and _numbers(line, "scale", "offset")
+    weights = line.get("quality", []) if isinstance(line, dict) else []
+    yield "quality", weights == [] or _row(weights, len(MEASURES))
     bounds = line.get("llr_bounds") if isinstance(line, dict) else None
     yield "llr_bounds", bounds is None or (_row(bounds, 2) and bounds[0] < 0 < bounds[1])
     known = isinstance(evidence, dict) and _row(evidence.get("windows"), 3) and _numbers(evidence, "enrolment_clips")

@@ -51,8 +51,13 @@ def sequential_test(
 
     Raises:
         ClaimRefused: there is no calibration of windows, it is of windows at another stride, or the model needs whole
-            videos.
+            videos, or scores them.
     """
+    if not released.scoring.by_window:
+        raise ClaimRefused(
+            f"this model's score ({released.scoring.describe()}) is not a mean over windows, so it cannot be had as "
+            "they come; verify without --stream"
+        )
     if released.embedder.spec.resample:
         raise ClaimRefused(
             f"this model brings every video to {released.embedder.spec.resample} frames first, so there is nothing to "
@@ -151,7 +156,7 @@ def verify_running(
             continue
         vector = released.embedder.embed(released.params, *window)
         seen.vectors.append(vector[0])
-        score = float(window_scores(template, vector)[0])
+        score = float(window_scores(template, vector, released)[0])
         scores.append(score)
         state = test.push(score)
         yield Moment(

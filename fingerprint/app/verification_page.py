@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fingerprint import __version__
-from fingerprint.app.decision import Verdict
+from fingerprint.app.decision import Verdict, line_at, running_scores
 from fingerprint.app.evidence import Evidence, frame_attention
 from fingerprint.app.gallery import Gallery, Template
 from fingerprint.app.running import Moment
@@ -41,7 +41,6 @@ def compose(
     weight = frame_attention(evidence.attention, evidence.start, len(seconds))
     begin = seconds[evidence.start]
     last = np.minimum(evidence.start + spec.length, len(seconds)) - 1
-    running = np.cumsum(verdict.window_score) / np.arange(1, len(verdict.window_score) + 1)
     calibration = gallery.calibration
     return VerificationReport(
         claim=verdict.name,
@@ -58,12 +57,12 @@ def compose(
         window_start_s=begin,
         window_end_s=seconds[last] + 1 / found.fps,
         window_score=verdict.window_score,
-        running_score=running,
+        running_score=running_scores(template, evidence.vectors, released),
         sequential=None,
         frame_time_s=seconds,
         frame_attention=weight,
         pictures=_pictures(path, evidence, weight) if path is not None else [],
-        calibration=None if calibration is None else calibration["calibration"],
+        calibration=None if calibration is None else line_at(calibration["calibration"], template, evidence),
         enrolment={"name": template.name, "videos": len(template.videos), "windows": len(template.vectors)},
     )
 

@@ -48,21 +48,21 @@ def _score(report) -> Drawing:
     if not np.isfinite(score).any():
         return Drawing(name, title, missing="no window of this video has a score")
     start, end = (np.asarray(x, np.float64) for x in (report.window_start_s, report.window_end_s))
-    figure, axes = panel("Time in the video (s)", "Score (cosine)")
+    figure, axes = panel("Time in the video (s)", "Score")
     shown = _thinned(len(score))
     axes.hlines(score[shown], start[shown], end[shown], color=BLUE, linewidth=2.4, alpha=0.35, label="one window")
     axes.plot(
         end, report.running_score, color=INK, linewidth=1.6, marker="o" if len(score) < 40 else None, markersize=3.5,
-        label="mean so far",
+        label="score so far",
     )  # fmt: skip
     words = _threshold_line(axes.axhline, report.threshold)
     axes.margins(x=0.03, y=0.12)
     legend_below(axes, columns=3)
     caption = (
-        "Each bar is one window, as long as it lasts. The line is the mean of all windows so far; its end is the "
+        "Each bar is one window, as long as it lasts. The line is the score of all windows so far; its end is the "
         f"score, {report.running_score[-1]:.3f}.{words}"
     )
-    return Drawing(name, title, caption, f"{title}: window scores and their running mean.{words}", as_png(figure))
+    return Drawing(name, title, caption, f"{title}: window scores and the score so far.{words}", as_png(figure))
 
 
 def _sequential(report) -> Drawing:
@@ -146,7 +146,7 @@ def _calibration(report) -> Drawing:
     style_axes(upper, "", "Log likelihood ratio")
     upper.plot(reach, ratio(reach), color=INK, linewidth=1.6)
     upper.axhline(0, color=FAINT, linewidth=0.8)
-    style_axes(lower, "Score (cosine)", "Development scores\n(density)").set_yticks([])
+    style_axes(lower, "Score", "Development scores\n(density)").set_yticks([])
     for side, colour in (("non_mated", VERMILION), ("mated", BLUE)):
         if len(sides[side]) > 1:
             edges, density = _density(sides[side])

@@ -24,7 +24,7 @@ class VerificationReport:
         claim: name of the person who is said to drive the video.
         video: file name. sha256: of the file; None of a stream, which is seen only once.
         decision: "accepted", "rejected" or "undecided".
-        score: mean cosine of the video with the enrolment, in [-1, 1]; None where there is none.
+        score: of the video with the enrolment, by the model's own back end; None where there is none.
         llr: calibrated log likelihood ratio (natural log) of the score; None without calibration.
         threshold: what the decision was made by, or None: name, value, fmr and fnmr (shares), fmr_interval and
             fnmr_interval ([low, high] or None), fmr_upper and fnmr_upper (95 % upper limits or None), identities,
@@ -33,8 +33,8 @@ class VerificationReport:
         warnings: sentences.
         ids: model, calibration and whatever else names what was used; `architecture` names the network.
         provenance: of the track and the software.
-        window_start_s, window_end_s: of each window. window_score: cosine of each window with the enrolment.
-        running_score: mean of the window scores so far.
+        window_start_s, window_end_s: of each window. window_score: of each window as if it were the whole video.
+        running_score: of all windows so far.
         sequential: of running verification, or None: seconds and llr along the video, upper and lower bound, the
             asked fmr and fnmr, decision ("accepted", "rejected" or None).
         frame_time_s: of each frame. frame_attention: mean weight over the windows that hold the frame; NaN where

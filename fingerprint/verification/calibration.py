@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -20,17 +21,46 @@ _STEPS = 200
 
 @dataclasses.dataclass(frozen=True)
 class LinearCalibration:
-    """Log likelihood ratio (natural log) = scale * score + offset."""
+    """Log likelihood ratio (natural log) = scale * score + offset + quality · measures.
+
+    Attributes:
+        quality: a weight for each of `quality.MEASURES`; none: the score alone counts.
+    """
 
     scale: float
     offset: float
+    quality: tuple[float, ...] = ()
 
-    def llr(self, scores: Float[np.ndarray, " trial"]) -> Float[np.ndarray, " trial"]:
-        """Log likelihood ratios; NaN stays NaN."""
-        return self.scale * np.asarray(scores, np.float64) + self.offset
+    def llr(
+        self, scores: Float[np.ndarray, " trial"], measures: Float[np.ndarray, "trial measure"] | None = None
+    ) -> Float[np.ndarray, " trial"]:
+        """Log likelihood ratios; NaN stays NaN.
+
+        Args:
+            measures: of each trial; wanted where there are weights for them, else ignored.
+
+        Raises:
+            RatesError: the measures are missing.
+        """
+        llr = self.scale * np.asarray(scores, np.float64) + self.offset
+        if not self.quality:
+            return llr
+        if measures is None or measures.shape[-1] != len(self.quality):
+            found = "none" if measures is None else measures.shape[-1]
+            raise RatesError(f"this calibration wants {len(self.quality)} quality measures a trial, found {found}")
+        return llr + measures @ np.array(self.quality)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {"scale": self.scale, "offset": self.offset, "quality": list(self.quality)}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> LinearCalibration:
+        """From what `to_dict` gave, or a document that holds it; without "quality", the score alone counts."""
+        return cls(float(found["scale"]), float(found["offset"]), tuple(map(float, found.get("quality") or ())))
 
     def to_json(self) -> str:
-        return json.dumps({"format": _FORMAT, "scale": self.scale, "offset": self.offset})
+        return json.dumps({"format": _FORMAT, **self.to_dict()})
 
     @classmethod
     def from_json(cls, text: str) -> LinearCalibration:
@@ -41,8 +71,9 @@ class LinearCalibration:
         """
         try:
             found = json.loads(text)
-            calibration = cls(float(found["scale"]), float(found["offset"]))
-            fits = found["format"] == _FORMAT and np.isfinite([calibration.scale, calibration.offset]).all()
+            calibration = cls.from_dict(found)
+            numbers = [calibration.scale, calibration.offset, *calibration.quality]
+            fits = found["format"] == _FORMAT and np.isfinite(numbers).all()
         except (ValueError, KeyError, TypeError) as error:
             raise RatesError(f"calibration wants JSON of {_FORMAT!r}, found {text[:80]!r}") from error
         if not fits:
@@ -55,18 +86,22 @@ def fit_linear(
     mated: Bool[np.ndarray, " trial"],
     prior: float = 0.5,
     weights: Float[np.ndarray, " trial"] | None = None,
+    measures: Float[np.ndarray, "trial measure"] | None = None,
 ) -> LinearCalibration:
-    """Prior-weighted logistic regression of the class on the score (Brümmer and du Preez, 2006).
+    """Prior-weighted logistic regression of the class on the score (Brümmer and du Preez, 2006), and on measures of
+    quality beside it (after Mandasari, Saeidi, McLaren and van Leeuwen, "Quality measure functions for calibration of
+    speaker recognition systems in various duration conditions", IEEE TASLP 21, 2013: a term added to the line).
 
     Args:
         scores: NaN scores are left out.
         mated: class of each trial.
         prior: prior of a mated trial at which the fit is best, inside (0, 1).
         weights: one a trial.
+        measures: of each trial; finite where there is a score.
 
     Returns:
-        Slope and offset; finite for separable classes, (0, 0) for constant scores. The slope is negative
-        where mated scores are the lower ones.
+        Slope, offset and weights; finite for separable classes, all zero for constant scores, and a weight is zero
+        for a constant measure. The slope is negative where mated scores are the lower ones.
 
     Raises:
         RatesError: as `error_rates.DetCurve.from_scores`, or a prior outside (0, 1).
@@ -80,12 +115,21 @@ def fit_linear(
         raise RatesError(
             f"calibration wants both classes, found {mated.sum()} mated of {len(mated)} trials with a score"
         )
-    centre, spread = scores.mean(), scores.std()
-    if spread <= 1e-12 * max(1.0, abs(centre)):
-        return LinearCalibration(0.0, 0.0)
+    columns = scores[:, None] if measures is None else np.column_stack([scores, np.asarray(measures)[keep]])
+    if not np.isfinite(columns).all():
+        raise RatesError(f"{int((~np.isfinite(columns)).any(axis=1).sum())} trials have a score but no finite measures")
+    centre, spread = (np.array([of(column) for column in columns.T]) for of in (np.mean, np.std))
+    varies = spread > 1e-12 * np.maximum(1.0, np.abs(centre))
+    found = np.zeros(len(centre))
+    if not varies[0]:
+        return LinearCalibration(0.0, 0.0, tuple(found[1:].tolist()))
+    columns, centre, spread = (columns - centre)[:, varies] / spread[varies], centre[varies], spread[varies]
     share = np.where(mated, prior * weights / weights[mated].sum(), (1 - prior) * weights / weights[~mated].sum())
-    slope, offset = _newton((scores - centre) / spread, mated, share, np.log(prior / (1 - prior)))
-    return LinearCalibration(float(slope / spread), float(offset - slope * centre / spread))
+    slope, offset = _newton(columns, mated, share, np.log(prior / (1 - prior)))
+    found[varies] = slope / spread
+    return LinearCalibration(
+        float(found[0]), float(offset - (slope * centre / spread).sum()), tuple(found[1:].tolist())
+    )
 
 
 def llr_bounds(mated: int, non_mated: int) -> tuple[float, float]:
@@ -119,16 +163,17 @@ def thresholds(
     return {"eer": curve.threshold_at_eer(), **named}
 
 
-def _newton(scores, mated, share, prior_logit: float) -> tuple[float, float]:
-    design = np.stack([scores, np.ones(len(scores))], axis=1)
+def _newton(columns, mated, share, prior_logit: float) -> tuple[Float[np.ndarray, " column"], float]:
+    design = np.column_stack([columns, np.ones(len(columns))])
     sign = np.where(mated, 1.0, -1.0)
-    ridge = np.array([_RIDGE, 0.0])
+    ridge = np.append(np.full(columns.shape[1], _RIDGE), 0.0)
+    size = len(ridge)
 
     def loss(parameters) -> float:
         margin = sign * (design @ parameters + prior_logit)
         return float(share @ np.logaddexp(0, -margin) + 0.5 * ridge @ parameters**2)
 
-    parameters = np.zeros(2)
+    parameters = np.zeros(size)
     current = loss(parameters)
     for _ in range(_STEPS):
         margin = sign * (design @ parameters + prior_logit)
@@ -136,7 +181,7 @@ def _newton(scores, mated, share, prior_logit: float) -> tuple[float, float]:
         gradient = -(share * wrong * sign) @ design + ridge * parameters
         curvature = (design * (share * wrong * (1 - wrong))[:, None]).T @ design + np.diag(ridge)
         # the offset has no ridge: keep the system solvable where every trial is far from the decision
-        step = np.linalg.solve(curvature + 1e-15 * np.eye(2), gradient)
+        step = np.linalg.solve(curvature + 1e-15 * np.eye(size), gradient)
         length = 1.0
         while (proposed := loss(parameters - length * step)) > current and length > 1e-10:
             length /= 2
@@ -146,4 +191,4 @@ def _newton(scores, mated, share, prior_logit: float) -> tuple[float, float]:
         if np.abs(length * step).max() < 1e-12 * (1 + np.abs(parameters).max()):
             break
         current = proposed
-    return float(parameters[0]), float(parameters[1])
+    return parameters[:-1], float(parameters[-1])

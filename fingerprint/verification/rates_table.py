@@ -105,7 +105,8 @@ def _row(name, table: ScoreTable, chosen, reason, calibration, thresholds, repli
     }
     if reason:
         return row
-    llr = None if calibration is None else calibration.llr(scores)
+    measures = None if table.measures is None else table.measures[chosen]
+    llr = None if calibration is None else calibration.llr(scores, measures)
     rates = _rates(scores, mated, llr, thresholds)
     spread: dict[str, intervals.Interval] = {}
     if replicates:

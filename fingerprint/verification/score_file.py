@@ -1,6 +1,8 @@
 """The score file: one CSV row a trial at full precision, empty where acquisition failed; all that metrics
 read.
 
+Where log likelihood ratios hang on quality measures too, a column of each stands at the end of a row.
+
 The first line is a comment with the protocol, its seed and hash, and the number of trials, so that a file
 cut short is noticed; `pandas.read_csv(path, comment="#")` reads the rest.
 """
@@ -19,11 +21,13 @@ import pyarrow.csv
 from jaxtyping import Bool, Float, Int
 
 from fingerprint.errors import ProtocolError, RatesError
+from fingerprint.verification.quality import MEASURES
 from fingerprint.verification.trials import CONDITIONS, TrialList
 
 _FORMAT = "fingerprint scores 1"
 _CHUNK = 1 << 18
 _COLUMNS = ("template", "reference_driver", "probe_video", "probe_driver", "mated", *CONDITIONS, "score")
+_WITH_MEASURES = (*_COLUMNS, *MEASURES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,7 @@ class ScoreTable:
         seed: its seed.
         hash: sha256 of the trial list.
         notes: what the protocol left out.
+        measures: `quality.MEASURES` of each trial, NaN where a video is missing; None where they are not known.
     """
 
     scores: Float[np.ndarray, " trial"]
@@ -61,13 +66,18 @@ class ScoreTable:
     seed: int
     hash: str
     notes: tuple[str, ...] = ()
+    measures: Float[np.ndarray, "trial measure"] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @classmethod
     def from_trials(
-        cls, trials: TrialList, video_ids: Sequence[str], scores: Float[np.ndarray, " trial"]
+        cls,
+        trials: TrialList,
+        video_ids: Sequence[str],
+        scores: Float[np.ndarray, " trial"],
+        measures: Float[np.ndarray, "trial measure"] | None = None,
     ) -> ScoreTable:
         """Join a trial list with its scores; pairs of missing videos become trials without a score.
 
@@ -75,13 +85,16 @@ class ScoreTable:
             trials: as scored.
             video_ids: the `video_id` column of the video table.
             scores: one a trial.
+            measures: of each trial, see `quality.measures`.
 
         Raises:
-            RatesError: not one score a trial.
+            RatesError: not one score, or row of measures, a trial.
         """
         scores = np.asarray(scores, np.float64)
         if scores.shape != (len(trials),):
             raise RatesError(f"{len(trials)} trials want as many scores, found {scores.shape}")
+        if measures is not None and measures.shape != (len(trials), len(MEASURES)):
+            raise RatesError(f"{len(trials)} trials want {len(MEASURES)} measures each, found {measures.shape}")
         missing = trials.missing_pairs
         videos = [str(video_id) for video_id in video_ids]
         rows = {video_id: row for row, video_id in enumerate(videos)}
@@ -108,10 +121,19 @@ class ScoreTable:
             seed=trials.seed,
             hash=trials.hash,
             notes=trials.notes,
+            measures=None
+            if measures is None
+            else np.concatenate([measures, np.full((len(missing), len(MEASURES)), np.nan)]),
         )
 
 
-def write(path, trials: TrialList, videos, scores: Float[np.ndarray, " trial"]) -> None:
+def write(
+    path,
+    trials: TrialList,
+    videos,
+    scores: Float[np.ndarray, " trial"],
+    measures: Float[np.ndarray, "trial measure"] | None = None,
+) -> None:
     """Write a score file; it appears whole or not at all.
 
     Args:
@@ -119,12 +141,13 @@ def write(path, trials: TrialList, videos, scores: Float[np.ndarray, " trial"]) 
         trials: as scored.
         videos: the video table the trials refer to.
         scores: one a trial, NaN where acquisition failed.
+        measures: of each trial, see `quality.measures`.
 
     Raises:
-        RatesError: not one score a trial.
+        RatesError: not one score, or row of measures, a trial.
         ProtocolError: a video id that contains "+", which joins the ids of a template.
     """
-    table = ScoreTable.from_trials(trials, videos["video_id"], scores)
+    table = ScoreTable.from_trials(trials, videos["video_id"], scores, measures)
     joined = [video_id for video_id in table.videos if "+" in video_id]
     if joined:
         raise ProtocolError(f"{len(joined)} video ids contain '+', which joins the ids of a template: {joined[0]!r}")
@@ -153,7 +176,11 @@ def _write_rows(file, table: ScoreTable) -> None:
     names = pa.array(table.videos, pa.string())
     templates = pa.array(["+".join(table.videos[row] for row in rows) for rows in table.templates], pa.string())
     drivers = pa.array([*table.drivers, ""], pa.string())  # code -1: no name
-    schema = pa.schema([(name, _arrow_type(name)) for name in _COLUMNS])
+    numbers = {"score": table.scores}
+    if table.measures is not None:
+        numbers |= dict(zip(MEASURES, table.measures.T, strict=True))
+    header = [name for name in _WITH_MEASURES if name in _COLUMNS or name in numbers]
+    schema = pa.schema([(name, _arrow_type(name)) for name in header])
     with pa.csv.CSVWriter(file, schema) as writer:
         for start in range(0, len(table), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -164,9 +191,9 @@ def _write_rows(file, table: ScoreTable) -> None:
                 "probe_driver": drivers.take(pa.array(table.probe_driver[part] % len(drivers))),
                 "mated": pa.array(table.mated[part]),
                 **{name: pa.array(table.conditions[name][part]) for name in CONDITIONS},
-                "score": pa.array(table.scores[part], mask=np.isnan(table.scores[part])),
+                **{name: pa.array(of[part], mask=np.isnan(of[part])) for name, of in numbers.items()},
             }
-            writer.write_batch(pa.record_batch([columns[name] for name in _COLUMNS], schema))
+            writer.write_batch(pa.record_batch([columns[name] for name in header], schema))
 
 
 def read(path) -> ScoreTable:
@@ -177,7 +204,7 @@ def read(path) -> ScoreTable:
     """
     head = _read_head(path)
     text = pa.dictionary(pa.int32(), pa.string())
-    types = {name: text if _arrow_type(name) == pa.string() else _arrow_type(name) for name in _COLUMNS}
+    types = {name: text if _arrow_type(name) == pa.string() else _arrow_type(name) for name in _WITH_MEASURES}
     try:
         rows = pa.csv.read_csv(
             path,
@@ -186,8 +213,11 @@ def read(path) -> ScoreTable:
         )
     except pa.ArrowInvalid as error:
         raise RatesError(f"{path}: damaged score file: {error}") from error
-    if tuple(rows.column_names) != _COLUMNS:
-        raise RatesError(f"{path}: a score file has the columns {', '.join(_COLUMNS)}; found {rows.column_names}")
+    if tuple(rows.column_names) not in (_COLUMNS, _WITH_MEASURES):
+        raise RatesError(
+            f"{path}: a score file has the columns {', '.join(_COLUMNS)}, and perhaps {', '.join(MEASURES)}; found "
+            f"{rows.column_names}"
+        )
     if rows.num_rows != head["trials"] or not _ends_with_newline(path):
         raise RatesError(f"{path}: cut short: {rows.num_rows} of {head['trials']} trials found")
     template_names, template_index = _coded(rows["template"])
@@ -214,11 +244,14 @@ def read(path) -> ScoreTable:
         seed=head["seed"],
         hash=head["hash"],
         notes=tuple(head["notes"]),
+        measures=np.stack([rows[name].to_numpy() for name in MEASURES], axis=1)
+        if MEASURES[0] in rows.column_names
+        else None,
     )
 
 
 def _arrow_type(column: str) -> pa.DataType:
-    if column == "score":
+    if column in ("score", *MEASURES):
         return pa.float64()
     return pa.bool_() if column in ("mated", *CONDITIONS) else pa.string()
 

@@ -9,6 +9,9 @@ import pytest
 from fingerprint.app import calibrate, decision
 from fingerprint.app.gallery import Template
 from fingerprint.errors import ClaimRefused
+from fingerprint.verification.scoring import Scoring
+
+PLAIN = types.SimpleNamespace(scoring=Scoring(), cohort=None)
 
 
 def csv_of(tmp_path, text):
@@ -69,19 +72,19 @@ def calibration(**changes):
 
 
 def warnings(given, windows=5, videos=2):
-    return " ".join(decision.decide(template(videos), probe(windows), given, "eer").warnings)
+    return " ".join(decision.decide(template(videos), probe(windows), PLAIN, given, "eer").warnings)
 
 
 def test_likelihood_ratios_stay_within_their_bounds():
-    score = decision.compare(template(), probe(5))
-    plain = decision.decide(template(), probe(5), calibration(), "eer")
+    score = decision.compare(template(), probe(5).vectors, PLAIN)
+    plain = decision.decide(template(), probe(5), PLAIN, calibration(), "eer")
     assert plain.llr == pytest.approx(5 * score + 1) and not plain.warnings
     for sign, bound in ((1, math.log(41)), (-1, -math.log(11))):
         line = {"scale": 0.0, "offset": sign * 222.0, "llr_bounds": [-math.log(11), math.log(41)]}
-        held = decision.decide(template(), probe(5), calibration(line=line), "eer")
+        held = decision.decide(template(), probe(5), PLAIN, calibration(line=line), "eer")
         assert held.llr == pytest.approx(bound)
         assert f"bounded by the number of development trials: log LR {bound:+.2f}" in held.warnings[0]
-    within = decision.decide(template(), probe(5), calibration(line={"llr_bounds": [-50.0, 50.0]}), "eer")
+    within = decision.decide(template(), probe(5), PLAIN, calibration(line={"llr_bounds": [-50.0, 50.0]}), "eer")
     assert within.llr == pytest.approx(plain.llr) and not within.warnings
 
 
@@ -139,6 +142,7 @@ def test_a_calibration_says_how_much_its_videos_had():
         digest="c",
         document={"landmark_set": "a", "normalization": "b", "window": {}},
         embedder=types.SimpleNamespace(spec=spec),
+        **vars(PLAIN),
     )
     document = calibrate.calibrate(videos, released, source="made up")
     low, median, high = document["evidence"]["windows"]

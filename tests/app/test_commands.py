@@ -54,7 +54,7 @@ def test_decision_follows_the_threshold(gallery, tracks):
     (probe,) = commands._evidence([tracks / "person00" / "take2.track.npz"], released, HOW)
     for value, wanted in ((found["score"], "accepted"), (np.nextafter(found["score"], 2), "rejected")):
         calibration["thresholds"]["eer"]["threshold"] = value
-        assert decision.decide(template, probe, calibration, "eer").decision == wanted
+        assert decision.decide(template, probe, released, calibration, "eer").decision == wanted
     assert point["name"] == "eer"
 
 

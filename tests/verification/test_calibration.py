@@ -98,3 +98,55 @@ def test_ratios_are_held_to_what_trials_can_bear():
     low, high = calibration.llr_bounds(mated=10, non_mated=40)
     assert (low, high) == pytest.approx((-np.log(11), np.log(41)))
     assert calibration.llr_bounds(0, 0) == (0, 0)
+
+
+def of_several_lengths(count=30_000, seed=0):
+    """Scores that lie higher and further apart the longer the videos are."""
+    rng = np.random.default_rng(seed)
+    mated, log_frames = rng.random(count) < 0.3, rng.uniform(np.log(50), np.log(1000), count)
+    measures = np.stack([log_frames, rng.uniform(0.5, 1, count)], axis=1)
+    spread = log_frames / 5
+    return spread * (rng.normal(size=count) + 2 * mated + log_frames), mated, measures
+
+
+def test_quality_measures_improve_calibration_where_scores_hang_on_length():
+    scores, mated, measures = of_several_lengths()
+    half = np.arange(len(scores)) % 2 == 0
+    fitted = calibration.fit_linear(scores[half], mated[half], measures=measures[half])
+    plain = calibration.fit_linear(scores[half], mated[half])
+    found, without = (
+        error_rates.cllr(line.llr(scores[~half], measures[~half]), mated[~half]) for line in (fitted, plain)
+    )
+    assert found < without - 0.1
+    assert fitted.quality[0] < -1, "a long video must score higher to say the same"
+    assert abs(fitted.quality[1]) < 0.3, "the share of frames says nothing here"
+
+
+def test_quality_without_weight_is_the_line_alone():
+    scores, mated, measures = of_several_lengths(2_000)
+    plain = calibration.fit_linear(scores, mated)
+    same = calibration.LinearCalibration(plain.scale, plain.offset, (0.0, 0.0))
+    np.testing.assert_array_equal(same.llr(scores, measures), plain.llr(scores))
+    constant = calibration.fit_linear(scores, mated, measures=np.full((2_000, 2), 0.7))
+    assert constant == same
+    tied = calibration.fit_linear(np.full(2_000, 0.4), mated, measures=measures)
+    assert tied == calibration.LinearCalibration(0.0, 0.0, (0.0, 0.0))
+
+
+def test_quality_is_kept_asked_for_and_checked():
+    fitted = calibration.LinearCalibration(2.0, -1.0, (0.5, 1 / 3))
+    assert calibration.LinearCalibration.from_json(fitted.to_json()) == fitted
+    old = calibration.LinearCalibration.from_dict({"scale": 2.0, "offset": -1.0})
+    assert old.quality == () and old.llr(np.ones(1), np.ones((1, 2))) == [1.0]
+    assert fitted.llr(np.array([1.0]), np.array([[2.0, 3.0]])) == pytest.approx([3.0])
+    with pytest.raises(RatesError, match="wants 2 quality measures a trial, found none"):
+        fitted.llr(np.ones(1))
+    with pytest.raises(RatesError, match="no finite measures"):
+        calibration.fit_linear(np.array([0.1, 0.2]), np.array([True, False]), measures=np.full((2, 2), np.nan))
+
+
+def test_separable_measures_stay_finite():
+    mated = np.arange(20) % 2 == 0
+    measures = np.stack([mated, np.linspace(0, 1, 20)], axis=1).astype(float)
+    fitted = calibration.fit_linear(np.linspace(0, 1, 20), mated, measures=measures)
+    assert np.isfinite([fitted.scale, fitted.offset, *fitted.quality]).all()

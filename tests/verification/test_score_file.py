@@ -119,3 +119,20 @@ def test_failed_writes_leave_the_old_file(written, monkeypatch):
         score_file.write(path, found, videos, scores)
     assert path.read_bytes() == whole
     assert [file.name for file in path.parent.iterdir()] == ["scores.csv"]
+
+
+def test_quality_measures_stand_beside_the_scores(tmp_path):
+    videos = reenactments()
+    a, b, c = videos["video_id"][:3]
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(f"enrol,test,label\n{a},{b},1\n{a},{c},1\n{a},gone,1\n")
+    found, path = protocols.pairs_csv(pairs, videos), tmp_path / "scores.csv"
+    measures = np.array([[np.log(100), 1.0], [np.log(70), 1 / 3]])
+    score_file.write(path, found, videos, np.array([0.5, 0.25]), measures)
+    table = score_file.read(path)
+    np.testing.assert_array_equal(table.measures, [*measures, [np.nan, np.nan]])
+    assert path.read_text().splitlines()[1].endswith('"score","log_frames","share_with_face"')
+    score_file.write(path, found, videos, np.array([0.5, 0.25]))
+    assert score_file.read(path).measures is None
+    with pytest.raises(RatesError, match="2 trials want 2 measures each"):
+        score_file.write(path, found, videos, np.array([0.5, 0.25]), measures[:, :1])

@@ -113,7 +113,7 @@ def test_scores_equal_the_mean_over_all_window_pairs(videos):
     window_video = rng.integers(-1, 58, size=400).astype(np.int32)  # the last two videos have no window
     embeddings = rng.normal(size=(400, 8))
     embeddings = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
-    scores = scoring.cosine_mean(embeddings, window_video, 60, found)
+    scores = scoring.score(scoring.Scoring(), embeddings, window_video, 60, found)
     exact = embeddings.astype(np.float64)
     for index in rng.permutation(len(found))[:200]:
         probe = exact[window_video == found.probe_index[index]]
@@ -133,7 +133,7 @@ def test_collapsed_embeddings_give_equal_scores(good, monkeypatch, chunk):
     vector = np.random.default_rng(1).normal(size=251)
     vector = (vector / np.linalg.norm(vector)).astype(np.float32)
     window_video = np.repeat(np.arange(60), np.arange(60) % 9 + 1).astype(np.int32)
-    scores = scoring.cosine_mean(np.tile(vector, (len(window_video), 1)), window_video, 60, good)
+    scores = scoring.score(scoring.Scoring(), np.tile(vector, (len(window_video), 1)), window_video, 60, good)
     assert len(np.unique(scores)) == 1
     assert scores[0] / scoring.SCORE_GRID == np.round(scores[0] / scoring.SCORE_GRID)
 
@@ -141,13 +141,13 @@ def test_collapsed_embeddings_give_equal_scores(good, monkeypatch, chunk):
 def test_wrong_embeddings_are_refused(good):
     unit = np.eye(3, dtype=np.float32)
     with pytest.raises(ProtocolError, match="outside the 60"):
-        scoring.cosine_mean(unit, np.array([0, 1, 60]), 60, good)
+        scoring.score(scoring.Scoring(), unit, np.array([0, 1, 60]), 60, good)
     with pytest.raises(ProtocolError, match="norms 2"):
-        scoring.cosine_mean(2 * unit, np.array([0, 1, 2]), 60, good)
+        scoring.score(scoring.Scoring(), 2 * unit, np.array([0, 1, 2]), 60, good)
     with pytest.raises(ProtocolError, match="norms nan"):
-        scoring.cosine_mean(np.nan * unit, np.array([0, 1, 2]), 60, good)
+        scoring.score(scoring.Scoring(), np.nan * unit, np.array([0, 1, 2]), 60, good)
     with pytest.raises(ProtocolError, match="one video row a window"):
-        scoring.cosine_mean(unit, np.array([0, 1]), 60, good)
+        scoring.score(scoring.Scoring(), unit, np.array([0, 1]), 60, good)
 
 
 def test_a_million_trials_take_seconds():
@@ -157,6 +157,7 @@ def test_a_million_trials_take_seconds():
     trials.check_leakage(found, videos, {"nobody"})
     embeddings = np.random.default_rng(0).normal(size=(len(videos["driver"]), 64))
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    scores = scoring.cosine_mean(embeddings.astype(np.float32), np.arange(len(embeddings)), len(embeddings), found)
+    count = len(embeddings)
+    scores = scoring.score(scoring.Scoring(), embeddings.astype(np.float32), np.arange(count), count, found)
     assert len(found) == len(scores) == 1_000_000 and np.isfinite(scores).all()
     assert time.perf_counter() - start < 15  # 0.6 s on a quiet core
