@@ -14,7 +14,7 @@ import time
 import numpy as np
 from ml_collections import ConfigDict
 
-from fingerprint import embed, parallel, provenance, workdir
+from fingerprint import back_end, embed, parallel, provenance, workdir
 from fingerprint.data import degradations
 from fingerprint.data.degradations import DegradedSource
 from fingerprint.data.input_pipeline import RecordSource
@@ -24,7 +24,7 @@ from fingerprint.reports import robustness as reports
 from fingerprint.reports import robustness_document
 from fingerprint.reports.robustness_report import Curve, RobustnessReport
 from fingerprint.validation import VideoTrials, make_trials, same_people
-from fingerprint.verification.degraded import Comparison, VideoWindows
+from fingerprint.verification.degraded import Comparison, EmbeddedVideos
 
 Plan = dict[str, tuple[float, ...]]
 
@@ -52,22 +52,24 @@ def measure(config: ConfigDict, directory: str, model_path: str) -> pathlib.Path
         source = open_for(released, config, config.data.test_split)
         refuse_unknown_rates(plan, source)
         foreign = same_people(released.document.get("identities", []), source.metadata())
-        subject = VideoTrials(source, make_trials(options, seed=config.seed), foreign)
+        scored_by = back_end.chosen(config, released)[0]
+        subject = VideoTrials(source, make_trials(options, seed=config.seed), foreign, **scored_by)
         probes, rows = to_degrade(subject, both_sides=config.robustness.degrade_enrolment)
 
-        def windows(records: RecordSource, label: str, row: np.ndarray) -> VideoWindows:
+        def windows(records: RecordSource, label: str, row: np.ndarray) -> EmbeddedVideos:
             found = released.embedder.split(
                 released.params, records, seed=config.seed, label=label, stopped=lambda: flag.is_set
             )
             if flag.is_set:
                 raise workdir.Stopped("stopped while measuring; no report was written, the same command starts again")
-            return VideoWindows(found.vector, subject.video_of_record[row[found.record]])
+            return EmbeddedVideos(found.vector, subject.video_of_record[row[found.record]])
 
         comparison = Comparison(
             windows(source, "clean", np.arange(len(source))),
             len(subject.videos["video_id"]),
             subject.trials,
             probes,
+            **scored_by,
             both_sides=config.robustness.degrade_enrolment,
             replicates=config.robustness.replicates,
             seed=config.seed,

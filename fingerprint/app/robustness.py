@@ -24,7 +24,7 @@ from fingerprint.reports import robustness as reports
 from fingerprint.reports import robustness_document, strict_json
 from fingerprint.reports.robustness_report import Curve, RobustnessReport
 from fingerprint.verification import protocols
-from fingerprint.verification.degraded import LEAST_IDENTITIES, Comparison, VideoWindows
+from fingerprint.verification.degraded import LEAST_IDENTITIES, Comparison, EmbeddedVideos
 from fingerprint.verification.trials import TrialList, subset
 
 Path = pathlib.Path
@@ -122,16 +122,19 @@ class _Subject:
         if trials is not None:
             trials = subset(trials, np.isin(trials.probe_index, rows))
         replicates = options.defaults().robustness.replicates
-        return Comparison(self.windows, len(self.usable), trials, rows, replicates=replicates, seed=_SEED)
+        return Comparison(
+            self.windows, len(self.usable), trials, rows,
+            scoring=self.released.scoring, cohort=self.released.cohort, replicates=replicates, seed=_SEED,
+        )  # fmt: skip
 
 
-def _windows(found: Sequence[Evidence | FingerprintError], rows: Sequence[int] | None = None) -> VideoWindows:
+def _windows(found: Sequence[Evidence | FingerprintError], rows: Sequence[int] | None = None) -> EmbeddedVideos:
     """Windows of what could be embedded; `rows`: of the video table."""
     rows = range(len(found)) if rows is None else rows
     items = [(row, item) for row, item in zip(rows, found, strict=True) if isinstance(item, Evidence)]
     if not items:
-        return VideoWindows(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
-    return VideoWindows(
+        return EmbeddedVideos(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
+    return EmbeddedVideos(
         np.concatenate([item.vectors for _, item in items]),
         np.repeat([row for row, _ in items], [len(item.vectors) for _, item in items]),
     )
@@ -162,7 +165,7 @@ def _landmark_curve(subject: _Subject, comparison: Comparison, name: str, severi
         worse = DegradedSource(tracks, name, severity, landmark_set=landmark_set, seed=_SEED)
         found = released.embedder.split(released.params, worse)
         label = degradations.get(name).label(severity)
-        rows.append(robustness.row_of(severity, label, comparison.degraded(VideoWindows(found.vector, found.record))))
+        rows.append(robustness.row_of(severity, label, comparison.degraded(EmbeddedVideos(found.vector, found.record))))
     return robustness.curve_of(name, rows)
 
 
@@ -196,7 +199,7 @@ def _reencodings(subject: _Subject, raw: np.ndarray, crf, heights, how: Acquisit
 
 def _reencoded(
     subject: _Subject, raw: np.ndarray, crf: int, height: int | None, how: Acquisition, label: str
-) -> tuple[VideoWindows, float | None]:
+) -> tuple[EmbeddedVideos, float | None]:
     """Windows of the videos written again, and their mean kilobits a second; the files are gone afterwards."""
     how = dataclasses.replace(how, tracks=None)
     rows, paths, rates = [], [], []

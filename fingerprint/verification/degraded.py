@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fingerprint.errors import RatesError
-from fingerprint.verification import error_rates, intervals, scoring
+from fingerprint.verification import error_rates, intervals
+from fingerprint.verification.cohort import Cohort
+from fingerprint.verification.scoring import Scoring, score
 from fingerprint.verification.trials import TrialList
 
 METRICS = ("auc", "eer")
@@ -18,7 +20,7 @@ LEAST_IDENTITIES = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class VideoWindows:
+class EmbeddedVideos:
     """Window embeddings of some videos.
 
     Attributes:
@@ -37,6 +39,7 @@ class Comparison:
         num_videos: rows of the video table.
         trials: who is compared with whom; None where too few people are there for any.
         probes: rows of the videos that are degraded as probes.
+        scoring, cohort: the model's back end.
         both_sides: enrolment videos are degraded too.
         replicates: of the identity bootstrap.
         seed: of the bootstrap.
@@ -44,25 +47,28 @@ class Comparison:
 
     def __init__(
         self,
-        clean: VideoWindows,
+        clean: EmbeddedVideos,
         num_videos: int,
         trials: TrialList | None,
         probes: Int[np.ndarray, " video"],
         *,
+        scoring: Scoring = Scoring(),  # noqa: B008 - frozen
+        cohort: Cohort | None = None,
         both_sides: bool = False,
         replicates: int = 1000,
         seed: int = 0,
     ):
         self._clean, self._videos, self._trials, self._probes = clean, num_videos, trials, np.asarray(probes)
         self._both, self._seed, self._replicates = both_sides, seed, replicates
-        self._scores = None if trials is None else scoring.cosine_mean(clean.vector, clean.video, num_videos, trials)
+        self._scoring, self._cohort = scoring, cohort
+        self._scores = None if trials is None else self._score(clean.vector, clean.video, num_videos, trials)
         self._means = _unit_means(clean, num_videos)
 
     def clean(self) -> dict[str, Any]:
         """The row of the videos as they are; as `degraded`, without difference and similarity."""
         return self._row(self._clean, self._scores) | {"difference": {}, "similarity": None}
 
-    def degraded(self, found: VideoWindows) -> dict[str, Any]:
+    def degraded(self, found: EmbeddedVideos) -> dict[str, Any]:
         """One row of the table, JSON-able.
 
         Args:
@@ -82,17 +88,20 @@ class Comparison:
             row["difference"] = self._difference(scores)
         return row | {"similarity": self._similarity(found)}
 
-    def _scores_of(self, found: VideoWindows) -> Float[np.ndarray, " trial"]:
+    def _scores_of(self, found: EmbeddedVideos) -> Float[np.ndarray, " trial"]:
         trials = self._trials
         if self._both:
-            return scoring.cosine_mean(found.vector, found.video, self._videos, trials)
+            return self._score(found.vector, found.video, self._videos, trials)
         # Degraded videos are further videos: a probe's row is moved there, templates stay with the clean ones.
         moved = dataclasses.replace(trials, probe_index=trials.probe_index + self._videos)
         vectors = np.concatenate([self._clean.vector, found.vector])
         video = np.concatenate([self._clean.video, found.video + self._videos])
-        return scoring.cosine_mean(vectors, video, 2 * self._videos, moved)
+        return self._score(vectors, video, 2 * self._videos, moved)
 
-    def _row(self, found: VideoWindows, scores) -> dict[str, Any]:
+    def _score(self, vectors, video, num_videos: int, trials: TrialList) -> Float[np.ndarray, " trial"]:
+        return score(self._scoring, vectors, video, num_videos, trials, self._cohort)
+
+    def _row(self, found: EmbeddedVideos, scores) -> dict[str, Any]:
         count = np.bincount(found.video, minlength=self._videos)[self._probes]
         row = {
             "videos": len(self._probes),
@@ -128,7 +137,7 @@ class Comparison:
             return {}
         return {name: _with_interval(gap.value, gap) for name, gap in found.items()}
 
-    def _similarity(self, found: VideoWindows) -> dict[str, float] | None:
+    def _similarity(self, found: EmbeddedVideos) -> dict[str, float] | None:
         cosine = (self._means * _unit_means(found, self._videos)).sum(axis=1)[self._probes]
         cosine = cosine[~np.isnan(cosine)]
         return {"mean": float(cosine.mean()), "low": float(np.quantile(cosine, 0.05))} if len(cosine) else None
@@ -150,7 +159,7 @@ def _with_interval(value: float, spread) -> dict[str, float | None]:
     return {"value": float(value), "low": spread.low if known else None, "high": spread.high if known else None}
 
 
-def _unit_means(found: VideoWindows, num_videos: int) -> Float[np.ndarray, "video dim"]:
+def _unit_means(found: EmbeddedVideos, num_videos: int) -> Float[np.ndarray, "video dim"]:
     """Direction of every video's mean embedding; NaN where it has no window."""
     total = np.zeros((num_videos, found.vector.shape[1]))
     np.add.at(total, found.video, found.vector.astype(np.float64))

@@ -1,10 +1,14 @@
 """Scores with degraded probes against their definition, and what is counted."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from fingerprint.verification import error_rates, intervals, protocols, scoring
-from fingerprint.verification.degraded import Comparison, VideoWindows
+from fingerprint.verification import error_rates, intervals, protocols
+from fingerprint.verification.degraded import Comparison, EmbeddedVideos
+from fingerprint.verification.error_rates import DetCurve
+from fingerprint.verification.scoring import Scoring, score
 from fingerprint.verification.trials import subset
 
 PEOPLE, CLIPS, WINDOWS = 10, 4, 3
@@ -41,7 +45,7 @@ def windows(noise, seed=1, missing=()):
     video = np.repeat(np.arange(PEOPLE * CLIPS), WINDOWS)
     vector = centre[video // CLIPS] + noise * np.random.default_rng(seed).standard_normal((len(video), 8))
     kept = ~np.isin(video, missing)
-    return VideoWindows(unit(vector)[kept].astype(np.float32), video[kept])
+    return EmbeddedVideos(unit(vector)[kept].astype(np.float32), video[kept])
 
 
 def comparison(trials, **options):
@@ -51,7 +55,7 @@ def comparison(trials, **options):
 
 def only(found, rows):
     kept = np.isin(found.video, rows)
-    return VideoWindows(found.vector[kept], found.video[kept])
+    return EmbeddedVideos(found.vector[kept], found.video[kept])
 
 
 def scores_by_hand(trials, reference, probe):
@@ -114,7 +118,7 @@ def test_lost_videos_are_counted_and_leave_the_rates(trials):
     assert (row["videos"], row["failed"], row["fta"]) == (len(probes), 5, 5 / len(probes))
     assert row["trials"] == int((~np.isin(trials.probe_index, gone)).sum())
     assert row["windows"] == WINDOWS * (len(probes) - 5) and row["difference"]["auc"]["low"] is not None
-    none = compare.degraded(VideoWindows(np.zeros((0, 8), np.float32), np.zeros(0, int)))
+    none = compare.degraded(EmbeddedVideos(np.zeros((0, 8), np.float32), np.zeros(0, int)))
     assert none["fta"] == 1 and none["rates"] == {} == none["difference"] and none["similarity"] is None
     assert none["reason"]
 
@@ -133,7 +137,14 @@ def test_without_trials_the_embeddings_are_compared():
     assert compare.clean()["videos"] == PEOPLE * CLIPS
 
 
-def test_scoring_is_the_house_rule(trials):
-    clean = windows(0.8)
-    scores = scoring.cosine_mean(clean.vector, clean.video, PEOPLE * CLIPS, trials)
-    np.testing.assert_allclose(scores, scores_by_hand(trials, clean, clean), atol=1e-6)
+def test_scores_are_those_of_the_models_back_end(trials):
+    for scoring in (Scoring(), Scoring(over_windows="max", similarity="squared_euclidean")):
+        compare, probes = comparison(trials, scoring=scoring)
+        worse = windows(2.0, seed=2)
+        found = compare.degraded(only(worse, probes))["rates"]["auc"]["value"]
+        clean = windows(0.8)
+        vectors = np.concatenate([clean.vector, worse.vector])
+        video = np.concatenate([clean.video, worse.video + PEOPLE * CLIPS])
+        moved = dataclasses.replace(trials, probe_index=trials.probe_index + PEOPLE * CLIPS)
+        by_hand = score(scoring, vectors, video, 2 * PEOPLE * CLIPS, moved)
+        assert found == pytest.approx(DetCurve.from_scores(by_hand, trials.mated).auc)
