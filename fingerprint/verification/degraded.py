@@ -52,7 +52,7 @@ class Comparison:
         trials: TrialList | None,
         probes: Int[np.ndarray, " video"],
         *,
-        scoring: Scoring = Scoring(),  # noqa: B008 - frozen
+        scoring: Scoring,
         cohort: Cohort | None = None,
         both_sides: bool = False,
         replicates: int = 1000,

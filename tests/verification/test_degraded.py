@@ -50,7 +50,9 @@ def windows(noise, seed=1, missing=()):
 
 def comparison(trials, **options):
     probes = np.unique(trials.probe_index)
-    return Comparison(windows(0.8), PEOPLE * CLIPS, trials, probes, **{"replicates": 50, "seed": 3, **options}), probes
+    return Comparison(
+        windows(0.8), PEOPLE * CLIPS, trials, probes, **{"replicates": 50, "seed": 3, "scoring": Scoring(), **options}
+    ), probes
 
 
 def only(found, rows):
@@ -131,7 +133,7 @@ def test_few_people_give_no_interval(videos, trials):
 
 
 def test_without_trials_the_embeddings_are_compared():
-    compare = Comparison(windows(0.8), PEOPLE * CLIPS, None, np.arange(PEOPLE * CLIPS))
+    compare = Comparison(windows(0.8), PEOPLE * CLIPS, None, np.arange(PEOPLE * CLIPS), scoring=Scoring())
     row = compare.degraded(windows(1.0, seed=2))
     assert row["rates"] == {} and "too few people" in row["reason"] and 0 < row["similarity"]["mean"] < 1
     assert compare.clean()["videos"] == PEOPLE * CLIPS
