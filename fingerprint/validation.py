@@ -47,10 +47,15 @@ class VideoTrials:
         self.trials = trial_list(self.videos)
         check_leakage(self.trials, self.videos, set(foreign))
 
-    def scores(self, windows: WindowEmbeddings) -> Float[np.ndarray, "trial"]:
-        """Mean cosine over all window pairs of each trial; NaN where a side has no window."""
+    def scores(self, windows: WindowEmbeddings, trials: TrialList | None = None) -> Float[np.ndarray, "trial"]:
+        """Mean cosine over all window pairs of each trial; NaN where a side has no window.
+
+        Args:
+            trials: others on the same video table instead of these.
+        """
+        trials = self.trials if trials is None else trials
         return scoring.cosine_mean(
-            windows.vector, self.video_of_record[windows.record], len(self.videos["video_id"]), self.trials
+            windows.vector, self.video_of_record[windows.record], len(self.videos["video_id"]), trials
         )
 
     def operating_points(self, windows: WindowEmbeddings, *, stride: int, seed: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from fingerprint.errors import RatesError
 from fingerprint.verification import error_rates
 
 DEFAULT_METRICS = ("auc", "eer", *(error_rates.fnmr_name(fmr) for fmr in error_rates.FMR_TARGETS), "min_dcf")
-THRESHOLD_RATES = ("fmr", "fnmr", "far", "frr")
+THRESHOLD_RATES = ("fmr", "fnmr", "far", "frr", *error_rates.ACCURACIES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +267,8 @@ class _Sums:
             wrong = _wrong_at(name)
             fmr, fnmr = n[wrong] / n["acquired"], m[wrong] / m["acquired"]
             far, frr = error_rates.far_frr(fmr, fnmr, 1 - m["acquired"] / m["all"], 1 - n["acquired"] / n["all"])
-            for rate, value in zip(THRESHOLD_RATES, (fmr, fnmr, far, frr), strict=True):
+            right = 1 - (m[wrong] + n[wrong]) / (m["acquired"] + n["acquired"]), 1 - (fmr + fnmr) / 2
+            for rate, value in zip(THRESHOLD_RATES, (fmr, fnmr, far, frr, *right), strict=True):
                 rates[threshold_rate_name(rate, name)] = value
         return rates
 

@@ -90,6 +90,8 @@ def test_rates_of_sums_equal_weighting_every_trial():
                 "fnmr@threshold:eer": fnmr,
                 "far@threshold:eer": error_rates.far_frr(fmr, fnmr, *fta)[0],
                 "frr@threshold:eer": error_rates.far_frr(fmr, fnmr, *fta)[1],
+                "accuracy@threshold:eer": np.average(((scores >= 0.8) == mated)[~failed], weights=trial[~failed]),
+                "balanced_accuracy@threshold:eer": 1 - (fmr + fnmr) / 2,
             }
         )
     assert set(found) == set(rows[0])
