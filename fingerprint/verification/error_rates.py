@@ -58,12 +58,15 @@ class DetCurve:
         scores: the distinct scores, ascending.
         mated_below: weight of the mated trials with a score below `scores[k]`; the last entry is their total.
         non_mated_below: the same of the non-mated trials.
+        share: of mated trials, by which plain accuracy counts the classes; None: that of the weights. Resampled people
+            meet themselves more often than others, so replicates keep the share that the trials have.
         warnings: what a reader of the rates must know.
     """
 
     scores: Float[np.ndarray, " group"]
     mated_below: Float[np.ndarray, " point"]
     non_mated_below: Float[np.ndarray, " point"]
+    share: float | None = None
 
     @classmethod
     def from_scores(
@@ -195,8 +198,8 @@ class DetCurve:
 
     def accuracies(self, fmr: float, fnmr: float) -> dict[str, float]:
         """Share of trials decided rightly, and the mean of the shares of either class, by name (`ACCURACIES`)."""
-        wrong = fmr * self.non_mated + fnmr * self.mated
-        return dict(zip(ACCURACIES, (1 - wrong / (self.mated + self.non_mated), 1 - (fmr + fnmr) / 2), strict=True))
+        share = self.mated / (self.mated + self.non_mated) if self.share is None else self.share
+        return dict(zip(ACCURACIES, accuracies(fmr, fnmr, share), strict=True))
 
     def min_dcf(self, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
         """Smallest detection cost over all thresholds, normalised: deciding blindly costs 1."""
@@ -362,6 +365,11 @@ def fta(scores: Float[np.ndarray, " trial"], mated: Bool[np.ndarray, " trial"]) 
     if mated.all() or not mated.any():
         raise RatesError(f"failure to acquire wants both classes, found {mated.sum()} mated of {len(mated)} trials")
     return float(failed[mated].mean()), float(failed[~mated].mean())
+
+
+def accuracies(fmr: float, fnmr: float, share: float) -> tuple[float, float]:
+    """Share of trials decided rightly, where `share` of them are mated, and the mean of the shares of either class."""
+    return 1 - share * fnmr - (1 - share) * fmr, 1 - (fmr + fnmr) / 2
 
 
 def far_frr(fmr: float, fnmr: float, fta_mated: float, fta_non_mated: float) -> tuple[float, float]:
