@@ -215,7 +215,7 @@ def _identification(report: EvaluationReport) -> list[Finding]:
     entry = next((entry for entry in report.identification.get("entries") or () if entry["value"] is not None), None)
     if entry is None:
         return []
-    far = wording.number("far", entry["far"])
+    far = wording.share(entry["far"])
     text = f"DIR {wording.rate('dir', entry)} at FAR {far}, guessing gives at most {far}"
     if entry["low"] is not None and entry["low"] > entry["far"]:
         return [Finding(True, f"People are found in a gallery better than by guessing: {text}.")]

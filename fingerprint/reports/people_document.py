@@ -85,7 +85,7 @@ def identification(report: EvaluationReport, drawings: Sequence[Drawing]) -> lis
     )
     rows = tuple(
         (
-            Cell(wording.number("far", entry["far"])),
+            Cell(wording.share(entry["far"])),
             rate_cell("dir", entry),
             Cell(str(entry.get("reason") or "")),
         )

@@ -83,6 +83,6 @@ def _identification(report) -> Drawing:
     axes.set(xscale="log", ylim=(-1, 101))
     legend_below(axes, columns=2)
     known = [entry for entry in found["entries"] if entry["value"] is not None]
-    texts = [f"DIR {wording.rate('dir', entry)} at FAR {wording.number('far', entry['far'])}" for entry in known]
+    texts = [f"DIR {wording.rate('dir', entry)} at FAR {wording.share(entry['far'])}" for entry in known]
     caption = "Dots and bars: the rates of the table with their 95 % intervals. " + "; ".join(texts) + "."
     return Drawing("identification", title, caption, f"DIR against FAR. {'; '.join(texts)}.", as_png(figure))

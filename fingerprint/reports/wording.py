@@ -117,6 +117,11 @@ def rate(name: str, found: Any) -> str:
     return f"{number(name, found)} {interval(name, found)}".strip()
 
 
+def share(value: float) -> str:
+    """A rate that was asked for, without rounding: 1e-6 -> "0.0001 %"."""
+    return f"{100 * value:.6g} %"
+
+
 def spoken(name: str, found: Any, lead: str = "95 % interval ") -> str:
     """Value and interval in running text: "18.3 % (95 % interval 14.2 to 22.5 %)"."""
     spread = interval(name, found).strip("[]").replace(", ", " to ")
