@@ -65,11 +65,14 @@ def _means(report) -> list:
         ),
         "Mean AUC over people by condition; 95 % intervals redraw people",
     )
+    blocks: list = [table]
+    if any(cell.muted for row in table.rows for cell in row):
+        blocks.append(Text(f"Greyed and marked †: {RULE}.", muted=True))
     gap = report.per_identity.get("unseen_minus_seen")
     if not isinstance(gap, Mapping):
-        return [table]
+        return blocks
     text = "Generators that training did not see minus those it saw, mean AUC over people"
-    return [table, Table(("", ""), ((Cell(text), gap_cell(gap)),))]
+    return [*blocks, Table(("", ""), ((Cell(text), gap_cell(gap)),))]
 
 
 def identification(report: EvaluationReport, drawings: Sequence[Drawing]) -> list:
@@ -77,9 +80,10 @@ def identification(report: EvaluationReport, drawings: Sequence[Drawing]) -> lis
     found = report.identification
     if not found.get("entries"):
         return [Text(f"Not measured: {found.get('reason') or 'not asked for in this run'}.")]
+    clips = found["enrolment_clips"]
     lead = (
         f"Of {wording.count(found['people'])} people, {wording.count(found['enrolled'])} are enrolled with "
-        f"{wording.count(found['enrolment_clips'])} clip(s) of their own face, the others are strangers: mean over "
+        f"{clips} clip{'s' * (clips > 1)} of their own face, the others are strangers: mean over "
         f"{wording.count(found['halves'])} random halves, {wording.count(found['probes'])} probes each "
         f"({wording.count(found['without_score'])} without a score, left out). Guessing finds at most the share FAR."
     )
