@@ -177,6 +177,8 @@ def test_corpora_are_those_of_the_homes_of_all_four():
     found = trials.conditions(videos, [(0,), (0, 6)], np.zeros(6, int), probes)
     assert found["home_corpora_known"].tolist() == [True, True, False, False, True, True]
     assert found["single_corpus"].tolist() == [True, False, False, False, True, False]
+    nowhere = trials.conditions(videos, [(3,)], np.zeros(1, int), np.array([4]))
+    assert not nowhere["home_corpora_known"][0] and not nowhere["single_corpus"][0]
     mixed = trials.conditions(videos, [(0,), (0, 6)], np.ones(6, int), probes)
     assert not mixed["single_corpus"].any()
     assert mixed["home_corpora_known"].tolist() == found["home_corpora_known"].tolist()
