@@ -156,18 +156,19 @@ def rates(searches: Searches, far: Sequence[float], *, replicates: int = 1000, s
         weights = np.concatenate([weights, drawn])
     sides = [_sides(searches, half) for half in range(len(searches.enrolled))]
     smallest = min(len(alarms) for _, _, alarms, _ in sides)
+    enough = all(len(found) for found, *_ in sides) and smallest > 0
+    found = np.mean([_dir(*side, np.asarray(far), weights) for side in sides], axis=0) if enough else ()
     entries = []
-    for share in far:
+    for number, share in enumerate(far):
         entry = {"far": float(share), "value": None, "low": None, "high": None}
-        if smallest * share < 1 - 1e-9 or not all(len(found) for found, *_ in sides):
+        if smallest * share < 1 - 1e-9 or not enough:
             reason = f"{smallest} probes of people who are not enrolled cannot show it"
             entries.append(entry | {"errors": None, "unreliable": True, "reason": reason})
             continue
-        found = np.mean([_dir(*side, share, weights) for side in sides], axis=0)
-        known = found[1:][~np.isnan(found[1:])]
+        known = found[number, 1:][~np.isnan(found[number, 1:])]
         low, high = np.percentile(known, [2.5, 97.5]).tolist() if len(known) else (None, None)
         errors = int(smallest * share + 1e-9)
-        entry |= {"value": float(found[0]), "low": low, "high": high}
+        entry |= {"value": float(found[number, 0]), "low": low, "high": high}
         entries.append(entry | {"errors": errors, "unreliable": errors < RULE_OF_30, "reason": None})
     return entries
 
@@ -206,24 +207,20 @@ def _sides(searches: Searches, half: int):
     )
 
 
-def _dir(found, found_person, alarms, alarm_person, far: float, weights) -> Float[np.ndarray, " replicate"]:
+def _dir(found, found_person, alarms, alarm_person, far, weights) -> Float[np.ndarray, "far replicate"]:
     """DIR under each row of weights; NaN where a side weighs nothing."""
     order = np.argsort(found, kind="stable")
     found, found_person = found[order], found_person[order]
-    out = np.empty(len(weights))
+    # `score >= threshold` of the lowest threshold that still holds: above the highest score refused, so above all of a
+    # tie; by the number of alarms let through
+    start = np.searchsorted(found, np.append(alarms, -np.inf), side="right")
+    out = np.full((len(far), len(weights)), np.nan)
     step = max(1, _CELLS // (len(alarms) + len(found)))
     for first in range(0, len(weights), step):
         part = weights[first : first + step]
         passed = np.cumsum(part[:, alarm_person], axis=1)
-        total = passed[:, -1]
-        allowed = (passed <= far * total[:, None] * (1 + 1e-12)).sum(axis=1)
-        # `score >= threshold` of the lowest threshold that still holds: above the highest score refused, and so
-        # above all of a tie
-        refused = np.append(alarms, -np.inf)[allowed]
-        start = np.searchsorted(found, refused, side="right")
         below = np.concatenate([np.zeros((len(part), 1)), np.cumsum(part[:, found_person], axis=1)], axis=1)
-        mated = below[:, -1]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = 1 - below[np.arange(len(part)), start] / mated
-        out[first : first + step] = np.where(total > 0, share, np.nan)
+        for row in np.flatnonzero((passed[:, -1] > 0) & (below[:, -1] > 0)):
+            allowed = np.searchsorted(passed[row], far * passed[row, -1] * (1 + 1e-12), side="right")
+            out[:, first + row] = 1 - below[row, start[allowed]] / below[row, -1]
     return out
