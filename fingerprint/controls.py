@@ -8,8 +8,55 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fingerprint.data.input_pipeline import RecordSource
+from fingerprint.errors import RatesError
 from fingerprint.landmarks import normalize
+from fingerprint.validation import VideoTrials
+from fingerprint.verification import intervals
+from fingerprint.verification.error_rates import DetCurve
 from fingerprint.verification.trials import TrialList
+
+_DESCRIPTIONS = {
+    "shuffled_frames": "The valid frames of every window in random order: what is lost is what the model read from "
+    "order.",
+    "static_frame": "One random frame of every window in place of all: what is left is read from single poses.",
+    "static_shape": "No network: distance between the two videos' mean faces, pose removed.",
+    "length_and_rate": "No network: distance between the two videos' lengths and frame rates.",
+    "target_probe": "Which face is shown, guessed from the embedding by the nearest mean embedding of that face in "
+    "videos of other drivers.",
+}
+
+
+def measure_controls(config, subject: VideoTrials, source, scores, plain, altered) -> list[dict[str, Any]]:
+    """Each control's error rates on the same trials, and the model's paired lead over it."""
+    candidates: dict[str, Float[np.ndarray, "trial"]] = {name: subject.scores(w) for name, w in altered.items()}
+    candidates |= baseline_scores(source, subject.videos, subject.video_of_record, subject.trials)
+    rows = [_control_row(config, name, subject, scores, other) for name, other in candidates.items()]
+    video = subject.video_of_record[plain.record]
+    return [
+        *rows,
+        {"name": "target_probe", **target_probe(plain.vector, video, subject.videos)} | _text("target_probe"),
+    ]
+
+
+def _control_row(config, name: str, subject: VideoTrials, scores, other) -> dict[str, Any]:
+    trials = subject.trials
+    who = (trials.mated, trials.reference_driver, trials.probe_driver)
+    options = {"replicates": config.evaluate.replicates, "seed": config.seed, "metrics": ("auc", "eer")}
+    both = ~np.isnan(scores) & ~np.isnan(other)
+    try:
+        spread = intervals.bootstrap(other, *who, **options)
+        lead = intervals.paired_difference(scores, other, *who, **options)
+    except RatesError as error:
+        return {"name": name, "rates": {}, "difference": {}, "reading": f"not measured: {error}"} | _text(name)
+    curve = DetCurve.from_scores(other, trials.mated)
+    rates = {m: {"value": curve.metric(m), "low": spread[m].low, "high": spread[m].high} for m in ("auc", "eer")}
+    difference = {m: {"value": d.value, "low": d.low, "high": d.high} for m, d in lead.items()}
+    reading = f"on {int(both.sum())} trials that both scored"
+    return {"name": name, "rates": rates, "difference": difference, "reading": reading} | _text(name)
+
+
+def _text(name: str) -> dict[str, str]:
+    return {"description": _DESCRIPTIONS[name]}
 
 
 def baseline_scores(

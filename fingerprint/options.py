@@ -108,6 +108,8 @@ def defaults() -> ConfigDict:
     config.evaluate.enrolment_clips = 1  # videos a template is made of
     config.evaluate.more_enrolment_clips = ()  # e.g. (3, 5, 10): a further row each
     config.evaluate.more_protocols = ("driver_on_other_target",)  # a further row each
+    config.evaluate.balanced_pairs = False  # a further row: as many non-mated as mated trials, drawn with `seed`
+    config.evaluate.identification_far = (0.1, 0.01)  # open-set identification: DIR at these FAR; empty: none
     config.evaluate.max_trials = 200000  # seeded sample beyond; 0: all
     config.evaluate.stride = 0  # of sliding windows; 0: the model's own
     config.evaluate.batch_size = 64  # windows at a time

@@ -30,7 +30,8 @@ from fingerprint.validation import Validation
 # What may differ between a run and its continuation without changing the sequence of batches and losses.
 _FREE = (
     "checkpoint", "train.log_every", "data.data_dir", "data.build", "data.threads", "data.prefetch", "data.test_split",
-    "evaluate.model", "evaluate.name", "evaluate.title", "evaluate.more_", "evaluate.max_trials", "evaluate.stride",
+    "evaluate.model", "evaluate.name", "evaluate.title", "evaluate.more_", "evaluate.balanced_pairs",
+    "evaluate.identification_far", "evaluate.max_trials", "evaluate.stride",
     "evaluate.batch_size", "evaluate.replicates", "evaluate.controls", "evaluate.development_split",
     "evaluate.scoring",
 )  # fmt: skip

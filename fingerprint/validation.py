@@ -58,11 +58,17 @@ class VideoTrials:
         self.trials = trial_list(self.videos)
         check_leakage(self.trials, self.videos, set(foreign))
 
-    def scores(self, windows: WindowEmbeddings) -> Float[np.ndarray, "trial"]:
-        """One score a trial; NaN where a side has no window."""
+    def scores(self, windows: WindowEmbeddings, trials: TrialList | None = None) -> Float[np.ndarray, "trial"]:
+        """One score a trial; NaN where a side has no window.
+
+        Args:
+            trials: others on the same video table instead of these.
+        """
         window_video = self.video_of_record[windows.record]
         count = len(self.videos["video_id"])
-        return score(self.scoring, windows.vector, window_video, count, self.trials, self.cohort)
+        return score(
+            self.scoring, windows.vector, window_video, count, self.trials if trials is None else trials, self.cohort
+        )
 
     def measures(self) -> Float[np.ndarray, "trial measure"]:
         """`quality.MEASURES` of each trial."""

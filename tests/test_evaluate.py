@@ -11,7 +11,7 @@ from fingerprint import checkpoint, embed, evaluate, options, workdir
 from fingerprint.data import datasets
 from fingerprint.errors import ConfigError, ProtocolError
 from fingerprint.models import registry
-from fingerprint.verification import score_file
+from fingerprint.verification import per_identity, score_file
 from tests.sources import make_source
 
 NETWORK = {"name": "gcn_tap", "hidden": 8, "features": 16, "form": "auto", "chunk": -1}
@@ -156,8 +156,9 @@ def test_asked_to_stop_it_writes_nothing(people, config, model_dir, tmp_path, mo
 
 
 def test_probes_of_a_generator_that_training_never_saw_stand_apart(people, config, model_dir, tmp_path, monkeypatch):
-    for record in people["test"].records[::4]:
-        record["generator"] = "NEW"
+    for record in people["test"].records:
+        if not record["clip_id"].endswith("-0"):
+            record["generator"] = "NEW"
     load = checkpoint.load_model
 
     def with_training(path):
@@ -168,9 +169,15 @@ def test_probes_of_a_generator_that_training_never_saw_stand_apart(people, confi
     evaluate.evaluate(config, str(tmp_path), str(model_dir))
     rows = {row["condition"]: row for row in report_of(tmp_path)["rates"]}
     assert "unseen_corpus" not in rows
-    whole, new = rows["all"], rows["unseen_generator"]
+    whole, new = rows["all"], rows["generator_NEW"]
     assert 0 < new["mated"] < whole["mated"] and 0 < new["non_mated"] < whole["non_mated"]
-    assert "NEW" in new["description"]
+    assert "NEW" in new["description"] and "not seen in training" in new["description"]
+    table = score_file.read(tmp_path / "evaluation" / "scores.csv")
+    known = np.array([video.endswith("-0") for video in table.videos])
+    within = ~known[[rows[0] for rows in table.templates]][table.template_index] & ~known[table.probe_index]
+    assert (new["mated"], new["non_mated"]) == ((within & table.mated).sum(), (within & ~table.mated).sum())
+    assert rows["generator_SIM"]["reason"] == "no mated trial"  # one clip each: no other to compare it with
+    assert ", seen in training" in rows["generator_SIM"]["description"]
 
 
 def test_a_person_spelt_otherwise_is_still_found(people, config, model_dir, tmp_path, monkeypatch):
@@ -195,3 +202,60 @@ def test_a_model_that_does_not_say_whom_it_saw_claims_no_check(people, config, m
 def with_people(loaded, people):
     flat, document, digest = loaded
     return flat, document | {"identities": people}, digest
+
+
+def test_people_apart_identification_and_balanced_pairs(people, config, model_dir, tmp_path):
+    config.evaluate.balanced_pairs = True
+    config.evaluate.identification_far = (0.5, 0.1, 1e-6)
+    evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    report = report_of(tmp_path)
+    table = score_file.read(tmp_path / "evaluation" / "scores.csv")
+    wanted = per_identity.measure(table, replicates=20, seed=0)
+    assert report["per_identity"]["people"] == wanted.rows()
+    rows = {row["condition"]: row for row in report["rates"]}
+    assert rows["all"]["identity_auc"] == wanted.summary()
+    balanced = rows["balanced_pairs"]
+    assert balanced["mated"] == balanced["non_mated"] == min(rows["all"]["mated"], rows["all"]["non_mated"])
+    rates = balanced["rates"]
+    assert rates["accuracy@youden"]["value"] == pytest.approx(rates["balanced_accuracy@youden"]["value"])
+    found = report["identification"]
+    assert found["people"] == 4 and found["enrolled"] == 2 and found["probes"] == 4 * 2 * 3
+    assert [entry["far"] for entry in found["entries"]] == [0.5, 0.1, 1e-6]
+    assert found["entries"][2]["value"] is None and "cannot show it" in found["entries"][2]["reason"]
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    assert "People apart" in page and "Identification in a gallery" in page and "DIR" in page
+
+
+def test_every_generator_stands_apart_and_corpora_do(people, config, model_dir, tmp_path, monkeypatch):
+    """Three generators, two corpora: as NVFAIR, people drive faces of the other corpus too."""
+    made = []
+    for record in people["test"].records:
+        home = "A" if record["target"].endswith(("0", "1")) else "B"
+        made += [
+            record | {"generator": name, "corpus": home, "video_id": f"{record['video_id']}--{name}"}
+            for name in ("fv2v", "lia", "tps")
+        ]
+    people["test"].records[:] = made
+    load = checkpoint.load_model
+
+    def with_training(path):
+        flat, document, digest = load(path)
+        return flat, document | {"training": {"generators": ["fv2v"], "corpora": ["A", "B"]}}, digest
+
+    monkeypatch.setattr(checkpoint, "load_model", with_training)
+    evaluate.evaluate(config, str(tmp_path), str(model_dir))
+    report = report_of(tmp_path)
+    rows = {row["condition"]: row for row in report["rates"]}
+    apart = [rows[f"generator_{name}"] for name in ("fv2v", "lia", "tps")]
+    assert [row["mated"] for row in apart] == [4 * 3] * 3  # three pairs of clips a person, no clip with itself
+    assert [row["non_mated"] for row in apart] == [4 * 3 * 2 * 3] * 3
+    assert rows["unseen_generator"]["mated"] == 24 and "lia, tps" in rows["unseen_generator"]["description"]
+    assert "seen_generator" not in rows  # one alone: its own row
+    assert all(row["identity_auc"]["identities"] == 4 for row in apart)
+    # renderings are alike here, so the mean over people is too
+    gap = report["per_identity"]["unseen_minus_seen"]
+    assert [gap["value"], gap["low"], gap["high"]] == pytest.approx([0, 0, 0], abs=1e-12)
+    single, cross = rows["single_corpus"], rows["cross_corpus"]
+    assert single["mated"] == cross["mated"] == rows["all"]["mated"]
+    assert single["non_mated"] > 0
+    assert single["non_mated"] + cross["non_mated"] == rows["all"]["non_mated"]

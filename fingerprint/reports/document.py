@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fingerprint.reports import findings as found
-from fingerprint.reports import strict_json, wording
+from fingerprint.reports import people_document, strict_json, wording
 from fingerprint.reports.blocks import (
     Bullets,
     Cell,
@@ -21,6 +21,7 @@ from fingerprint.reports.blocks import (
     Table,
     Text,
 )
+from fingerprint.reports.cells import RULE, gap_cell, rate_cell, words
 
 if TYPE_CHECKING:
     from fingerprint.reports.evaluation_report import EvaluationReport
@@ -30,13 +31,16 @@ _LONG_LIST = 12
 
 def build(report: EvaluationReport, drawings: Sequence[Drawing]) -> Document:
     """The report's content, in reading order."""
+    general = tuple(drawing for drawing in drawings if drawing.name not in people_document.FIGURES)
     parts = [
         ("numbers", "", _numbers(report)),
         ("findings", "What this does and does not show", _findings(report)),
         ("rates", "Error rates by condition", _rates(report)),
+        ("people", "People apart", people_document.people(report, drawings)),
+        ("identification", "Identification in a gallery", people_document.identification(report, drawings)),
         ("controls", "Controls", _controls(report)),
         ("thresholds", "Thresholds fixed on validation", _thresholds(report)),
-        ("figures", "Figures", [Pictures(tuple(drawings))]),
+        ("figures", "Figures", [Pictures(general)]),
         ("data", "Data", fact_table(report.data, "no description of the data in this run")),
         ("model", "Model", fact_table(report.model, "no description of the model in this run")),
         ("protocol", "Protocol", _protocol(report)),
@@ -53,6 +57,7 @@ def main_numbers(rates: Sequence[Mapping[str, Any]]) -> list[Number]:
     """The numbers a reader wants first: accuracy on all trials, and the EER of the two face conditions."""
     wanted = [
         ("all", "auc", "AUC"),
+        ("all", "identity_auc", "AUC, mean over people"),
         ("all", "eer", "EER"),
         ("same_target", "eer", "EER, impostor wears the claimed face"),
     ]
@@ -62,7 +67,7 @@ def main_numbers(rates: Sequence[Mapping[str, Any]]) -> list[Number]:
     numbers = []
     for name, rate_name, text in wanted:
         row = found.condition(rates, name)
-        entry = found.rate(row, rate_name)
+        entry = found.people_auc(row) if rate_name == "identity_auc" else found.rate(row, rate_name)
         if entry["value"] is not None:
             numbers.append(
                 Number(
@@ -93,14 +98,11 @@ def _numbers(report) -> list:
     )
     text = "Brackets hold 95 % intervals." + (f" All trials: {behind}." if behind else "")
     if any(number.muted for number in numbers):
-        text += f" Greyed: {_RULE}."
+        text += f" Greyed: {RULE}."
     blocks = [Numbers(tuple(numbers)), Text(text, muted=True)]
     if report.warnings or any(row.get("warnings") for row in report.rates):
         blocks.append(Text("This run raised warnings; they stand in their own section below."))
     return blocks
-
-
-_RULE = f"fewer than {wording.RULE_OF_30} errors stand behind the rate, so it is not to be relied on (rule of 30)"
 
 
 def _findings(report) -> list:
@@ -119,7 +121,7 @@ def _rates(report) -> list:
     header = ("Condition", "What it holds", "Identities", "Videos", "Mated", "Non-mated", "FTA")
     rows = [
         (
-            Cell(_words(row.get("condition"))),
+            Cell(words(row.get("condition"))),
             Cell(str(row.get("description") or "")),
             *(Cell(wording.count(row.get(key))) for key in ("identities", "videos", "mated", "non_mated")),
             Cell(wording.number("fta", row.get("fta"))),
@@ -131,13 +133,13 @@ def _rates(report) -> list:
         *_rate_table(report.rates, carried=False),
     ]
     reasons = [
-        f"{_words(row.get('condition'))}: {wording.label(name)} is not defined, {entry['reason']}"
+        f"{words(row.get('condition'))}: {wording.label(name)} is not defined, {entry['reason']}"
         for row in report.rates
         for name, entry in (row.get("rates") or {}).items()
         if isinstance(entry, Mapping) and entry.get("reason")
     ]
     reasons += [
-        f"{_words(row.get('condition'))}: no rates, {row['reason']}" for row in report.rates if row.get("reason")
+        f"{words(row.get('condition'))}: no rates, {row['reason']}" for row in report.rates if row.get("reason")
     ]
     if reasons:
         blocks.append(Bullets(tuple(reasons), "Not defined"))
@@ -151,23 +153,14 @@ def _rate_table(rates, carried: bool) -> list:
     names = list(dict.fromkeys(name for row in shown for name in row["rates"] if ("@threshold:" in name) == carried))
     if not names:
         return [] if carried else [Text("No rates in this run.")]
-    header = ("Rate", *(_words(row.get("condition")) for row in shown))
+    header = ("Rate", *(words(row.get("condition")) for row in shown))
     rows = tuple(
-        (Cell(wording.label(name)), *(_rate_cell(name, row["rates"].get(name)) for row in shown)) for name in names
+        (Cell(wording.label(name)), *(rate_cell(name, row["rates"].get(name)) for row in shown)) for name in names
     )
     blocks: list = [Table(header, rows, "Value, 95 % interval, and the errors behind it")]
     if any(cell.muted for row in rows for cell in row):
-        blocks.append(Text(f"Greyed and marked †: {_RULE}.", muted=True))
+        blocks.append(Text(f"Greyed and marked †: {RULE}.", muted=True))
     return blocks
-
-
-def _rate_cell(name: str, value) -> Cell:
-    entry = wording.entry(value)
-    if entry["value"] is None:
-        return Cell("n/a", muted=True)
-    weak = wording.unreliable(entry)
-    sub = ", ".join(text for text in (wording.interval(name, entry), wording.errors_behind(entry)) if text)
-    return Cell(wording.number(name, entry) + (" †" if weak else ""), sub, weak)
 
 
 def _controls(report) -> list:
@@ -185,9 +178,9 @@ def _controls(report) -> list:
         )
         rows = tuple(
             (
-                Cell(_words(control.get("name"))),
-                *(_rate_cell(name, (control.get("rates") or {}).get(name)) for name in names),
-                *(_gap_cell((control.get("difference") or {}).get(name)) for name in gaps),
+                Cell(words(control.get("name"))),
+                *(rate_cell(name, (control.get("rates") or {}).get(name)) for name in names),
+                *(gap_cell((control.get("difference") or {}).get(name)) for name in gaps),
             )
             for control in compared
         )
@@ -204,13 +197,8 @@ def _controls(report) -> list:
         ]
         texts = [text[:1].upper() + text[1:] for text in texts]
         body = " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in texts if text)
-        blocks.append(Bullets((body or "No description.",), _words(control.get("name"))))
+        blocks.append(Bullets((body or "No description.",), words(control.get("name"))))
     return blocks
-
-
-def _gap_cell(value) -> Cell:
-    text, _, spread = wording.difference(value).partition(" ")
-    return Cell(text, spread, muted=text == "n/a")
 
 
 def _thresholds(report) -> list:
@@ -223,7 +211,7 @@ def _thresholds(report) -> list:
         (
             Cell(wording.point_label(str(name))),
             Cell(wording.value_text(point.get("threshold"))),
-            *(_rate_cell(key, point.get(key)) for key in names),
+            *(rate_cell(key, point.get(key)) for key in names),
         )
         for name, point in report.thresholds.items()
     )
@@ -243,7 +231,7 @@ def _fact_rows(facts: Mapping[str, Any], prefix: str) -> tuple[list, list]:
     rows: list = []
     lists: list = []
     for key, value in facts.items():
-        name = f"{prefix}{_words(key)}"
+        name = f"{prefix}{words(key)}"
         value = strict_json.plain(value)
         if isinstance(value, Mapping) and value:
             inner, more = _fact_rows(value, f"{name}: ")
@@ -285,7 +273,7 @@ def _acquisition(report) -> list:
 
 def _warnings(report) -> list:
     texts = [str(text) for text in report.warnings]
-    texts += [f"{_words(row.get('condition'))}: {text}" for row in report.rates for text in row.get("warnings") or ()]
+    texts += [f"{words(row.get('condition'))}: {text}" for row in report.rates for text in row.get("warnings") or ()]
     return [Bullets(tuple(texts), mark="warning")] if texts else [Text("None.")]
 
 
@@ -293,7 +281,3 @@ def _config(report) -> list:
     if not report.config:
         return [Text("No configuration in this run.")]
     return [Details("The whole configuration", (Code(strict_json.dumps(report.config, indent=2).rstrip()),))]
-
-
-def _words(name: Any) -> str:
-    return str(name if name is not None else "unnamed").replace("_", " ")

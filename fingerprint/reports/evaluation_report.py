@@ -26,7 +26,7 @@ class EvaluationReport:
         protocol: name, hash, seed, templates, trials, mated, non_mated, fusion, notes (list), leakage (text).
         acquisition: videos, failed, fta, reasons (count by reason).
         rates: a row a condition: condition, description, reason, identities, videos, mated, non_mated, fta,
-            warnings, rates (an entry by name).
+            warnings, rates (an entry by name), identity_auc (an entry with identities, left_out).
         controls: a row a control: name (see `findings`), description, reading, rates (entries auc, eer),
             difference (entries, **model minus control** on the same trials); or plain entries such as
             balanced_accuracy and chance.
@@ -41,6 +41,10 @@ class EvaluationReport:
         embedding_target: of each row of `embeddings`.
         attention: examples: video_id, weights [T], frame_mask [T], landmarks [T, V, 2 or 3], edges [E, 2].
         config: the whole configuration.
+        per_identity: protocol, people (a row a person: identity, auc, mated, non_mated, mated_mean, non_mated_mean),
+            left_out (reason by name), unseen_minus_seen (an entry or None); or nothing.
+        identification: people, enrolled, enrolment_clips, probes, without_score, halves, notes, entries (far and an
+            entry's keys, reason), curve (the same, for the figure); or reason alone, or nothing.
 
     Raises:
         FingerprintError: arrays that belong together differ in length.
@@ -66,6 +70,8 @@ class EvaluationReport:
     embedding_target: list[str]
     attention: list[dict[str, Any]]
     config: dict[str, Any]
+    per_identity: dict[str, Any] = dataclasses.field(default_factory=dict)
+    identification: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         trials = {name: len(getattr(self, name)) for name in ("scores", "mated", "same_target")}

@@ -33,7 +33,8 @@ _EXAMPLES = 4
 _BINS = 60
 _PERCENT_TICKS = (0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95)
 _FIGURE_NAME = re.compile(
-    r"roc|det|scores|training_loss|training_validation|embedding_(driver|target)|attention(_\d+)?"
+    r"roc|det|scores|training_loss|training_validation|embedding_(driver|target)|attention(_\d+)?|"
+    r"identity_(auc|similarity)|identification"
 )
 
 

@@ -16,6 +16,7 @@ STATIC_FRAME = "static_frame"
 STATIC_SHAPE = "static_shape"
 LENGTH_AND_RATE = "length_and_rate"
 TARGET_PROBE = "target_probe"
+NOTABLE_AUC = 0.02  # pooled and mean AUC over people that differ by so much are told apart
 NEGLIGIBLE_AUC = 0.005  # a loss of AUC below this, the whole interval considered, counts as none
 
 _RIVALS = {
@@ -90,6 +91,8 @@ def findings(report: EvaluationReport) -> list[Finding]:
         *_accuracy(report.rates),
         *_motion(report.controls),
         *_conditions(report.rates),
+        *_people(report),
+        *_identification(report),
         *_rivals(report.controls),
         *_probe(report.controls),
         *_not_run(report.controls),
@@ -107,6 +110,11 @@ def condition(rates: Iterable[Mapping[str, Any]], name: str) -> Mapping[str, Any
 def rate(row: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
     """The entry of that rate; its value is None where the row or the rate is missing."""
     return wording.entry(((row or {}).get("rates") or {}).get(name))
+
+
+def people_auc(row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The entry of the mean AUC over people; its value is None where the row has none."""
+    return wording.entry((row or {}).get("identity_auc"))
 
 
 def control_values(control: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +158,8 @@ def _conditions(rates) -> list[Finding]:
         "cross_target": "A driver followed onto another face",
         "same_sentence": "Both clips say the same sentence",
         "different_sentence": "The clips say different sentences",
+        "single_corpus": "Everybody in a trial from one corpus",
+        "cross_corpus": "Impostors from another corpus",
     }
     found = []
     for row in rates:
@@ -165,6 +175,51 @@ def _conditions(rates) -> list[Finding]:
         words = "better than guessing" if better else "not shown to be better than guessing"
         found.append(Finding(better, f"{claim}: {words}, EER {wording.rate('eer', eer)}{_few(eer)}."))
     return found
+
+
+def _people(report: EvaluationReport) -> list[Finding]:
+    row = condition(report.rates, "all")
+    mean, pooled = people_auc(row), rate(row, "auc")
+    found = []
+    if mean["low"] is not None and pooled["value"] is not None and not mean["low"] <= pooled["value"] <= mean["high"]:
+        gap = pooled["value"] - mean["value"]
+        text = f"pooled AUC {wording.number('auc', pooled)}, mean over people {wording.rate('auc', mean)}"
+        if gap <= -NOTABLE_AUC:
+            found.append(
+                Finding(False, f"One threshold for everybody: people's scores lie at different heights ({text}).")
+            )
+        elif gap >= NOTABLE_AUC:
+            found.append(
+                Finding(False, f"The pooled accuracy for single people: it is lower for each of them ({text}).")
+            )
+    people = report.per_identity.get("people") or []
+    lost = sum(person["auc"] <= 0.5 for person in people)
+    if lost:
+        found.append(
+            Finding(False, f"Everybody: {lost} of {len(people)} people are told apart no better than by guessing.")
+        )
+    gap = wording.entry(report.per_identity.get("unseen_minus_seen"))
+    if gap["low"] is not None:
+        text = f"mean AUC over people, unseen minus seen, {wording.difference(gap)}"
+        worse = gap["high"] < 0
+        lead = (
+            "The same accuracy on generators that training did not see"
+            if worse
+            else "No loss is seen on new generators"
+        )
+        found.append(Finding(not worse, f"{lead}: {text}."))
+    return found
+
+
+def _identification(report: EvaluationReport) -> list[Finding]:
+    entry = next((entry for entry in report.identification.get("entries") or () if entry["value"] is not None), None)
+    if entry is None:
+        return []
+    far = wording.share(entry["far"])
+    text = f"DIR {wording.rate('dir', entry)} at FAR {far}, guessing gives at most {far}"
+    if entry["low"] is not None and entry["low"] > entry["far"]:
+        return [Finding(True, f"People are found in a gallery better than by guessing: {text}.")]
+    return [Finding(False, f"That people are found in a gallery: {text}.")]
 
 
 def _motion(controls) -> list[Finding]:

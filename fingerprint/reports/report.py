@@ -31,11 +31,11 @@ def write(report: EvaluationReport, directory: str | os.PathLike) -> dict[str, P
     Returns:
         Path by part: "json", "markdown", "html", and every figure by its name.
     """
-    from fingerprint.reports import document, figures, markdown, page  # matplotlib is heavy
+    from fingerprint.reports import document, figures, markdown, page, people_figures  # matplotlib is heavy
 
     directory = Path(directory)
     (directory / "figures").mkdir(parents=True, exist_ok=True)
-    drawings = figures.draw_all(report)
+    drawings = [*figures.draw_all(report), *people_figures.draw_all(report)]
     content = document.build(report, drawings)
     written = {}
     for drawing in drawings:

@@ -11,7 +11,7 @@ from typing import Any
 RULE_OF_30 = 30  # fewer errors behind a rate: not to be relied on
 _MOST_TIMES = 1e6  # a larger ratio rests on the tails of the calibration, where nothing was measured
 _EVEN = math.log(1.05)
-_PERCENT = ("eer", "fmr", "fnmr", "far", "frr", "fta", "tmr", "balanced_accuracy", "chance")
+_PERCENT = ("eer", "fmr", "fnmr", "far", "frr", "fta", "tmr", "accuracy", "balanced_accuracy", "chance", "dir")
 _LABELS = {
     "auc": "AUC",
     "eer": "EER",
@@ -25,6 +25,8 @@ _LABELS = {
     "fnmr": "FNMR",
     "far": "FAR",
     "frr": "FRR",
+    "dir": "DIR",
+    "youden": "the best threshold for these trials (optimistic)",
 }
 _GLOSSARY = {
     "AUC": "chance that a mated comparison scores above a non-mated one (0.5 is guessing)",
@@ -33,6 +35,13 @@ _GLOSSARY = {
     "FNMR": "false non-match rate: mated comparisons rejected",
     "FTA": "failure to acquire: share without a usable face track",
     "FAR, FRR": "FMR and FNMR with failures to acquire counted in",
+    "accuracy, balanced accuracy": "share of comparisons with a score decided rightly, and the mean of its value for "
+    "mated and for non-mated ones; at a threshold from validation, or, optimistically, at the one that suits these "
+    "trials best (Youden)",
+    "AUC, mean over people": "each claimed person's AUC against their own impostors, averaged (in claimed_target: the "
+    "published per-target AUC); the interval redraws people, as claimed ones and as impostors",
+    "DIR at FAR": "detection and identification rate: probes of enrolled people found at rank 1 above the threshold at "
+    "which the share FAR of strangers' probes raises a false alarm",
     "minDCF, actDCF": "normalised detection cost at the best and the calibrated threshold (1: no use)",
     "Cllr, min Cllr": "cost of the likelihood ratios in bits, as calibrated and at best (1: no use)",
 }
@@ -106,6 +115,11 @@ def interval(name: str, found: Any) -> str:
 def rate(name: str, found: Any) -> str:
     """Value and interval: "18.3 % [14.2, 22.5]"."""
     return f"{number(name, found)} {interval(name, found)}".strip()
+
+
+def share(value: float) -> str:
+    """A rate that was asked for, without rounding: 1e-6 -> "0.0001 %"."""
+    return f"{100 * value:.6g} %"
 
 
 def spoken(name: str, found: Any, lead: str = "95 % interval ") -> str:

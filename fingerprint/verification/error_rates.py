@@ -27,7 +27,13 @@ def fnmr_name(fmr: float) -> str:
     return f"fnmr@fmr={100 * fmr:.6g}%"
 
 
-CURVE_METRICS = ("auc", "eer", "eer_rocch", *(fnmr_name(fmr) for fmr in FMR_TARGETS), "min_dcf", "min_cllr")
+ACCURACIES = ("accuracy", "balanced_accuracy")
+# Optimistic: the threshold is chosen on the trials that it is judged by (Youden, Cancer 3, 1950).
+BEST_ACCURACIES = tuple(f"{name}@youden" for name in ACCURACIES)
+CURVE_METRICS = (
+    *("auc", "eer", "eer_rocch", *(fnmr_name(fmr) for fmr in FMR_TARGETS), "min_dcf", "min_cllr"),
+    *BEST_ACCURACIES,
+)
 LLR_METRICS = ("cllr", "act_dcf")
 
 
@@ -35,7 +41,7 @@ LLR_METRICS = ("cllr", "act_dcf")
 class Rate:
     """A measured number, how many errors are behind it, and whether they are fewer than 30 (rule of 30).
 
-    Errors behind a rate that balances both kinds of error (EER, FNMR at an FMR, the detection costs) are the
+    Errors behind a rate that balances both kinds of error (EER, FNMR at an FMR, detection costs, accuracies) are the
     smaller of the two counts at its operating point; AUC and Cllr take those of the EER.
     """
 
@@ -52,12 +58,15 @@ class DetCurve:
         scores: the distinct scores, ascending.
         mated_below: weight of the mated trials with a score below `scores[k]`; the last entry is their total.
         non_mated_below: the same of the non-mated trials.
+        share: of mated trials, by which plain accuracy counts the classes; None: that of the weights. Resampled people
+            meet themselves more often than others, so replicates keep the share that the trials have.
         warnings: what a reader of the rates must know.
     """
 
     scores: Float[np.ndarray, " group"]
     mated_below: Float[np.ndarray, " point"]
     non_mated_below: Float[np.ndarray, " point"]
+    share: float | None = None
 
     @classmethod
     def from_scores(
@@ -182,6 +191,16 @@ class DetCurve:
         point = np.searchsorted(self.scores, threshold, side="left")
         return float(self.fmr[point]), float(self.fnmr[point])
 
+    @functools.cached_property
+    def youden_point(self) -> int:
+        """The point of the lowest threshold at which the balanced accuracy is highest: least FMR + FNMR."""
+        return int(np.argmin(self.fmr + self.fnmr))
+
+    def accuracies(self, fmr: float, fnmr: float) -> dict[str, float]:
+        """Share of trials decided rightly, and the mean of the shares of either class, by name (`ACCURACIES`)."""
+        share = self.mated / (self.mated + self.non_mated) if self.share is None else self.share
+        return dict(zip(ACCURACIES, accuracies(fmr, fnmr, share), strict=True))
+
     def min_dcf(self, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
         """Smallest detection cost over all thresholds, normalised: deciding blindly costs 1."""
         return self._min_cost(p_target, c_miss, c_fa)[0]
@@ -206,6 +225,8 @@ class DetCurve:
             return self.min_dcf()
         if name in ("auc", "eer", "eer_rocch", "min_cllr"):
             return getattr(self, name)
+        if name in BEST_ACCURACIES:
+            return self.accuracies(self.fmr[self.youden_point], self.fnmr[self.youden_point])[name.partition("@")[0]]
         match = re.fullmatch(r"fnmr@fmr=([0-9.eE+-]+)%", name)
         if not match:
             raise UnknownName("error rate", name, CURVE_METRICS)
@@ -213,7 +234,9 @@ class DetCurve:
 
     def errors_behind(self, name: str) -> int:
         """Number of errors behind a rate of `CURVE_METRICS`; see `Rate`."""
-        if name == "min_dcf":
+        if name in BEST_ACCURACIES:
+            point = self.youden_point
+        elif name == "min_dcf":
             point = self._min_cost(0.01, 1.0, 1.0)[1]
         elif name.startswith("fnmr@fmr="):
             point = self.point_at_fmr(float(name[len("fnmr@fmr=") : -1]) / 100)
@@ -342,6 +365,11 @@ def fta(scores: Float[np.ndarray, " trial"], mated: Bool[np.ndarray, " trial"]) 
     if mated.all() or not mated.any():
         raise RatesError(f"failure to acquire wants both classes, found {mated.sum()} mated of {len(mated)} trials")
     return float(failed[mated].mean()), float(failed[~mated].mean())
+
+
+def accuracies(fmr: float, fnmr: float, share: float) -> tuple[float, float]:
+    """Share of trials decided rightly, where `share` of them are mated, and the mean of the shares of either class."""
+    return 1 - share * fnmr - (1 - share) * fmr, 1 - (fmr + fnmr) / 2
 
 
 def far_frr(fmr: float, fnmr: float, fta_mated: float, fta_non_mated: float) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from fingerprint.errors import RatesError
 from fingerprint.verification import error_rates
 
 DEFAULT_METRICS = ("auc", "eer", *(error_rates.fnmr_name(fmr) for fmr in error_rates.FMR_TARGETS), "min_dcf")
-THRESHOLD_RATES = ("fmr", "fnmr", "far", "frr")
+THRESHOLD_RATES = ("fmr", "fnmr", "far", "frr", *error_rates.ACCURACIES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,6 +217,7 @@ class _Curves:
         starts = starts[np.append(True, (share[1:] != share[:-1]) | mixed[1:])]
         self._runs = scores[starts]
         below = np.append(starts, len(scores))
+        self._share = float(mated.mean())
         self._sides = [(pair[side], np.append(0, np.cumsum(side))[below]) for side in (mated, ~mated)]
 
     def curve(self, pair_weights) -> error_rates.DetCurve | None:
@@ -228,7 +229,7 @@ class _Curves:
             if sums[-1] <= 0:
                 return None
             below.append(sums[bounds])
-        return error_rates.DetCurve(self._runs, *below)
+        return error_rates.DetCurve(self._runs, *below, share=self._share)
 
 
 class _Sums:
@@ -237,7 +238,7 @@ class _Sums:
     def __init__(self, scores, mated, people: _People, llr, thresholds: Mapping[str, float]):
         scores, mated = np.asarray(scores, np.float64), np.asarray(mated)
         acquired = ~np.isnan(scores)
-        self._thresholds = tuple(thresholds)
+        self._thresholds, self._share = tuple(thresholds), float(mated[acquired].mean())
         self._llr = llr is not None
         columns = {"all": np.ones(len(scores)), "acquired": acquired}
         if llr is not None:
@@ -267,7 +268,8 @@ class _Sums:
             wrong = _wrong_at(name)
             fmr, fnmr = n[wrong] / n["acquired"], m[wrong] / m["acquired"]
             far, frr = error_rates.far_frr(fmr, fnmr, 1 - m["acquired"] / m["all"], 1 - n["acquired"] / n["all"])
-            for rate, value in zip(THRESHOLD_RATES, (fmr, fnmr, far, frr), strict=True):
+            right = error_rates.accuracies(fmr, fnmr, self._share)
+            for rate, value in zip(THRESHOLD_RATES, (fmr, fnmr, far, frr, *right), strict=True):
                 rates[threshold_rate_name(rate, name)] = value
         return rates
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from fingerprint.errors import RatesError
-from fingerprint.verification import error_rates, intervals
+from fingerprint.verification import error_rates, intervals, per_identity
 from fingerprint.verification.calibration import LinearCalibration
 from fingerprint.verification.score_file import ScoreTable
 from fingerprint.verification.trials import TrialList
@@ -19,6 +19,8 @@ _DESCRIPTIONS = {
     "cross_target": "Reference and probe show different faces: the driver is followed onto another face.",
     "same_sentence": "Reference and probe say the same sentence.",
     "different_sentence": "Reference and probe say different sentences.",
+    "single_corpus": "All drivers and targets of a trial are from one corpus: no recording gives anybody away.",
+    "cross_corpus": "The same mated trials against impostors with whom a second corpus comes in: recordings may tell.",
 }
 
 
@@ -30,6 +32,7 @@ def report_rates(
     thresholds: Mapping[str, float] | None = None,
     replicates: int = 1000,
     seed: int,
+    conditions: Sequence[str] | None = None,
 ) -> list[dict]:
     """Error rates of every condition, ready for JSON.
 
@@ -41,12 +44,13 @@ def report_rates(
             (`intervals.threshold_rate_name`).
         replicates: of the identity bootstrap; 0: no intervals.
         seed: of the bootstrap.
+        conditions: these alone; None: all that apply.
 
     Returns:
         One dict a condition with condition, description, reason (None, or why there are no numbers),
         identities, videos, mated, non_mated, fta, fta_mated, fta_non_mated (shares of trials without a
-        score; None for an empty class), warnings and rates: by name, each with value, low, high (95 %; None
-        without interval), errors, unreliable.
+        score; None for an empty class), warnings, identity_auc (`per_identity.PerIdentity.summary`) and rates: by
+        name, each with value, low, high (95 %; None without interval), errors, unreliable.
 
     Raises:
         RatesError: a trial list without scores, or a score table with them.
@@ -55,6 +59,7 @@ def report_rates(
     return [
         _row(name, table, chosen, reason, calibration, dict(thresholds or {}), replicates, seed)
         for name, chosen, reason in _conditions(table)
+        if conditions is None or name in conditions
     ]
 
 
@@ -75,12 +80,15 @@ def _conditions(table: ScoreTable) -> list[tuple[str, Bool[np.ndarray, " trial"]
     spoken = known & table.conditions["sentence_known"]
     target, sentence = table.conditions["same_target"], table.conditions["same_sentence"]
     no_sentence = "" if spoken.any() else "no sentence is known"
+    at_home, single = table.conditions["home_corpora_known"], table.conditions["single_corpus"]
+    corpora = [("single_corpus", single, ""), ("cross_corpus", at_home & (table.mated | ~single), "")]
     return [
         ("all", np.ones(len(table), bool), ""),
         ("same_target", known & target, ""),
         ("cross_target", known & ~target, ""),
         ("same_sentence", spoken & sentence, no_sentence),
         ("different_sentence", spoken & ~sentence, no_sentence),
+        *(corpora if (at_home & ~single).any() else ()),
     ]
 
 
@@ -101,8 +109,11 @@ def _row(name, table: ScoreTable, chosen, reason, calibration, thresholds, repli
         "fta_mated": _share(failed[mated]),
         "fta_non_mated": _share(failed[~mated]),
         "warnings": [],
+        "identity_auc": per_identity.measure(table, chosen, replicates=replicates, seed=seed).summary(),
         "rates": {},
     }
+    if name == "single_corpus" and (strangers := int((~table.conditions["home_corpora_known"]).sum())):
+        row["description"] += f" Left out: {strangers} trials with somebody of unknown corpus."
     if reason:
         return row
     measures = None if table.measures is None else table.measures[chosen]
@@ -139,6 +150,8 @@ def _rates(scores, mated, llr, thresholds) -> dict[str, error_rates.Rate]:
         found["frr"] = (frr, missed + int(failed[mated].sum()))
         for rate, (value, errors) in found.items():
             rates[intervals.threshold_rate_name(rate, name)] = error_rates.make_rate(value, errors)
+        for rate, value in curve.accuracies(fmr, fnmr).items():
+            rates[intervals.threshold_rate_name(rate, name)] = error_rates.make_rate(value, min(false, missed))
     rates["fta"] = error_rates.make_rate(failed.mean(), failed.sum())
     return rates
 

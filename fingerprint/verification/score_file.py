@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 
 from fingerprint.errors import ProtocolError, RatesError
 from fingerprint.verification.quality import MEASURES
-from fingerprint.verification.trials import CONDITIONS, TrialList
+from fingerprint.verification.trials import CONDITIONS, CORPUS_CONDITIONS, TrialList
 
 _FORMAT = "fingerprint scores 1"
 _CHUNK = 1 << 18
@@ -213,7 +213,8 @@ def read(path) -> ScoreTable:
         )
     except pa.ArrowInvalid as error:
         raise RatesError(f"{path}: damaged score file: {error}") from error
-    if tuple(rows.column_names) not in (_COLUMNS, _WITH_MEASURES):
+    older = tuple(name for name in _COLUMNS if name not in CORPUS_CONDITIONS)
+    if tuple(rows.column_names) not in (_COLUMNS, _WITH_MEASURES, older, (*older, *MEASURES)):
         raise RatesError(
             f"{path}: a score file has the columns {', '.join(_COLUMNS)}, and perhaps {', '.join(MEASURES)}; found "
             f"{rows.column_names}"
@@ -232,7 +233,10 @@ def read(path) -> ScoreTable:
     return ScoreTable(
         scores=rows["score"].to_numpy(),
         mated=rows["mated"].to_numpy(),
-        conditions={name: rows[name].to_numpy() for name in CONDITIONS},
+        conditions={
+            name: rows[name].to_numpy() if name in rows.column_names else np.zeros(rows.num_rows, bool)
+            for name in CONDITIONS
+        },
         videos=tuple(videos),
         templates=tuple(tuple(row[video_id] for video_id in ids) for ids in split),
         template_index=template_index,

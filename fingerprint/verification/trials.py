@@ -14,6 +14,8 @@ from fingerprint.errors import ProtocolError
 
 COLUMNS = ("video_id", "driver", "target", "generator", "corpus", "clip_id", "sentence")
 CONDITIONS = ("same_target", "same_clip", "same_sentence", "sentence_known", "same_corpus", "same_generator")
+CORPUS_CONDITIONS = ("home_corpora_known", "single_corpus")  # absent in score files of before they were known
+CONDITIONS += CORPUS_CONDITIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,9 @@ class TrialList:
         mated: True where reference and probe have the same driver.
         conditions: by name (`CONDITIONS`), one flag a trial. With several enrolment videos, `same_…` is True
             where at least one of them shares the property with the probe; `sentence_known` where all
-            sentences are known.
+            sentences are known. A person's home corpus is that of the videos that show their face (`corpus` says where
+            the target's picture is from): `home_corpora_known` where that of every driver and target is known,
+            `single_corpus` where it is one for all of them.
         reference_driver: code into `drivers`.
         probe_driver: code into `drivers`.
         drivers: sorted names.
@@ -160,7 +164,16 @@ def conditions(
     template_known = (known[padded] | (padded < 0)).all(axis=1)
     flags["sentence_known"] = template_known[template_index] & known[probe_index]
     flags["same_sentence"] &= flags["sentence_known"]
+    flags |= _corpora(videos, padded, template_index, probe_index)
     return {name: flags[name] for name in CONDITIONS}
+
+
+def home_corpora(videos: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Corpus by identity, of those whose face the table shows in one corpus; a name in two corpora has none."""
+    found: dict[str, set[str]] = {}
+    for target, corpus in np.unique(np.stack([_text(videos["target"]), _text(videos["corpus"])]), axis=1).T.tolist():
+        found.setdefault(target, set()).add(corpus)
+    return {target: min(corpora) for target, corpora in found.items() if len(corpora) == 1 and "" not in corpora}
 
 
 def check_leakage(trials: TrialList, videos: Mapping[str, np.ndarray], other_identities: set[str]) -> None:
@@ -251,6 +264,21 @@ def _shared(codes, padded, template_index, probe_index) -> Bool[np.ndarray, " tr
         slot_codes = np.where(rows >= 0, codes[rows], -1)
         shared |= slot_codes[template_index] == wanted
     return shared
+
+
+def _corpora(videos, padded, template_index, probe_index) -> dict[str, Bool[np.ndarray, " trial"]]:
+    homes = home_corpora(videos)
+    number = {corpus: code for code, corpus in enumerate(sorted(set(homes.values())))}
+    codes = [
+        np.array([number.get(homes.get(name), -1) for name in _text(videos[role])]) for role in ("driver", "target")
+    ]
+    # lowest and highest code of each video, then of each template; unknown ones are below all others
+    low, high = np.minimum(*codes), np.maximum(*codes)
+    template_low = np.where(padded >= 0, low[padded], len(number)).min(axis=1)
+    template_high = np.where(padded >= 0, high[padded], -1).max(axis=1)
+    lowest = np.minimum(template_low[template_index], low[probe_index])
+    highest = np.maximum(template_high[template_index], high[probe_index])
+    return {"home_corpora_known": lowest >= 0, "single_corpus": (lowest >= 0) & (lowest == highest)}
 
 
 def _unknown_rows(templates, template_index, probe_index, count: int) -> list[str]:

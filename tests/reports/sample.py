@@ -135,7 +135,42 @@ def make_report(seed: int = 0, people: int = 18, videos: int = 8, trials: int = 
             "limit": float("inf"),
             "note": NASTY,
         },
+        per_identity=make_people(drivers),
+        identification=make_identification(),
     )
+
+
+def make_people(names, seed: int = 0) -> dict:
+    """Rates of these people, the least well told apart first; one is left out."""
+    rng = np.random.default_rng(seed)
+    people = [
+        {"identity": name, "auc": auc, "mated": 40, "non_mated": 160, "mated_mean": 0.4 + auc / 3}
+        | {"non_mated_mean": float(rng.uniform(0.3, 0.6))}
+        for name, auc in zip(names, np.linspace(0.61, 0.98, len(names)).tolist(), strict=True)
+    ]
+    return {
+        "protocol": "claimed_target",
+        "people": people,
+        "left_out": {NASTY: "no non-mated trial with a score"},
+        "unseen_minus_seen": {"value": -0.051, "low": -0.082, "high": -0.02},
+    }
+
+
+def make_identification() -> dict:
+    """A search at three FAR, of which the last cannot be shown."""
+    known = {"low": 0.41, "high": 0.59, "reason": None}
+    curve = [{"far": far, "value": 0.9 + 0.1 * np.log10(far)} for far in np.geomspace(0.01, 1, 20).tolist()]
+    return {
+        "people": 18, "enrolled": 9, "enrolment_clips": 1, "probes": 126, "without_score": 3, "halves": 10,
+        "notes": ["1 people left out: " + NASTY],
+        "entries": [
+            {"far": 0.1, "value": 0.501, "errors": 41, "unreliable": False} | known,
+            {"far": 0.01, "value": 0.43, "errors": 4, "unreliable": True} | known,
+            {"far": 1e-6, "value": None, "low": None, "high": None, "errors": None, "unreliable": True}
+            | {"reason": "410 probes of people who are not enrolled cannot show it"},
+        ],
+        "curve": curve,
+    }  # fmt: skip
 
 
 def make_controls(lost=(0.0003, -0.002, 0.0021)) -> list[dict]:
@@ -215,6 +250,7 @@ def _row(rng, name: str) -> dict:
         "fta": 0.021,
         "warnings": ["3 of 1000 bootstrap replicates skipped"] if name == "same_target" else [],
         "rates": rates,
+        "identity_auc": {"value": 0.871, "low": 0.822, "high": 0.913, "identities": 17, "left_out": {"alone": 1}},
     }
 
 

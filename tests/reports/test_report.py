@@ -92,7 +92,7 @@ def test_page_is_self_contained_and_well_formed(written):
     assert len(page.ids) == len(set(page.ids))
     assert {attributes["href"][1:] for tag, attributes in page.tags if tag == "a"} <= set(page.ids)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == len([name for name in written if figures.is_figure_name(name)]) == 9
+    assert len(images) == len([name for name in written if figures.is_figure_name(name)]) == 12
     assert all(attributes["alt"].strip() for attributes in images)
     assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
 
@@ -161,7 +161,7 @@ def test_markdown_tables_are_even(written):
 
 def test_markdown_links_the_figures(written):
     links = re.findall(r"\]\((figures/[^)]+)\)", written["markdown"].read_text("utf-8"))
-    assert len(links) == 9
+    assert len(links) == 12
     assert all((written["markdown"].parent / link).is_file() for link in links)
 
 
@@ -214,6 +214,7 @@ def test_everything_missing_becomes_sentences(sample, report, tmp_path):
     nothing |= {name: [] for name in ("rates", "controls", "training", "warnings", "attention")}
     nothing |= {"scores": np.zeros(0), "mated": np.zeros(0, bool), "same_target": np.zeros(0, bool)}
     nothing |= {"embeddings": None, "embedding_driver": [], "embedding_target": []}
+    nothing |= {"per_identity": {}, "identification": {}}
     written = reports.write(sample.replace(report, **nothing), tmp_path)
     assert set(written) == {"json", "markdown", "html"}
     page = page_of(written)
@@ -227,6 +228,8 @@ def test_everything_missing_becomes_sentences(sample, report, tmp_path):
         "No controls in this run",
         "No thresholds were fixed on validation identities in this run",
         "No protocol in this run",
+        "No rates of single people in this run",
+        "not asked for in this run",
         "not checked",
     ):
         assert sentence in page.text, sentence
@@ -267,4 +270,4 @@ def test_a_browser_draws_the_page_without_sideways_scrolling(written, tmp_path):
     found = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     wide, images = map(int, re.search(r"wide (\d+) images (\d+)", found).groups())
     assert wide <= 390
-    assert images == 9
+    assert images == 12

@@ -1,5 +1,7 @@
 """The identity bootstrap against a plain one, and what its intervals are worth."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,11 @@ def population(seed, people=12, each=5, spread=1.0):
     return scores, mated, reference, probe
 
 
+def weighted_curve(scores, mated, trial):
+    """The classes count in plain accuracy as in the sample, whatever the weights."""
+    return dataclasses.replace(error_rates.DetCurve.from_scores(scores, mated, trial), share=mated.mean())
+
+
 def plain_bootstrap(scores, mated, reference, probe, name, replicates, seed):
     rng = np.random.default_rng(seed)
     people = len(np.union1d(reference, probe))
@@ -26,7 +33,7 @@ def plain_bootstrap(scores, mated, reference, probe, name, replicates, seed):
     for _ in range(replicates):
         weight = rng.multinomial(people, np.full(people, 1 / people))
         trial = (weight[reference] * weight[probe]).astype(float)
-        values.append(error_rates.DetCurve.from_scores(scores, mated, trial).metric(name))
+        values.append(weighted_curve(scores, mated, trial).metric(name))
     return np.percentile(values, [2.5, 97.5])
 
 
@@ -55,7 +62,7 @@ def test_tied_groups_alike_in_mixture_stay_apart(name):
         weight = rng.multinomial(3, np.full(3, 1 / 3))
         trial = (weight[reference] * weight[probe]).astype(float)
         if trial[~mated].any():
-            values.append(error_rates.DetCurve.from_scores(scores, mated, trial).metric(name))
+            values.append(weighted_curve(scores, mated, trial).metric(name))
     np.testing.assert_allclose((found.low, found.high), np.percentile(values, [2.5, 97.5]), atol=1e-12)
 
 
@@ -90,6 +97,8 @@ def test_rates_of_sums_equal_weighting_every_trial():
                 "fnmr@threshold:eer": fnmr,
                 "far@threshold:eer": error_rates.far_frr(fmr, fnmr, *fta)[0],
                 "frr@threshold:eer": error_rates.far_frr(fmr, fnmr, *fta)[1],
+                "accuracy@threshold:eer": 1 - mated[~failed].mean() * fnmr - (~mated[~failed]).mean() * fmr,
+                "balanced_accuracy@threshold:eer": 1 - (fmr + fnmr) / 2,
             }
         )
     assert set(found) == set(rows[0])

@@ -133,3 +133,42 @@ def test_scores_belong_to_a_trial_list_only(tmp_path):
         rates_table.report_rates(table, scores, seed=0)
     with pytest.raises(RatesError, match="wants scores"):
         rates_table.report_rates(found, seed=0)
+
+
+def test_rows_of_one_corpus_where_there_are_two():
+    videos = reenactments(people=6, clips=4)
+    home = np.where(np.isin(videos["target"], ["P00", "P01", "P02"]), "A", "B")
+    _, found, scores = scored(videos | {"corpus": home}, protocols.claimed_target)
+    scores += 3 * ~found.conditions["single_corpus"] * ~found.mated  # impostors from elsewhere look right
+    rows = {row["condition"]: row for row in rates_table.report_rates(found, scores, replicates=5, seed=0)}
+    assert list(rows) == [*ROWS, "single_corpus", "cross_corpus"]
+    single = found.conditions["single_corpus"]
+    assert rows["single_corpus"]["non_mated"] == (single & ~found.mated).sum() == 3 * 2 * 4 * 4
+    assert rows["cross_corpus"]["non_mated"] == (~single).sum() and rows["cross_corpus"]["mated"] == found.mated.sum()
+    assert rows["single_corpus"]["rates"]["auc"]["value"] > 0.8 > rows["cross_corpus"]["rates"]["auc"]["value"]
+    assert "Left out" not in rows["single_corpus"]["description"]
+    videos["corpus"] = np.where(videos["target"] == "P05", "", home)
+    _, found, scores = scored(videos, protocols.claimed_target)
+    rows = {row["condition"]: row for row in rates_table.report_rates(found, scores, replicates=0, seed=0)}
+    unknown = int((~found.conditions["home_corpora_known"]).sum())
+    assert unknown and f"Left out: {unknown} trials" in rows["single_corpus"]["description"]
+    only = rates_table.report_rates(found, scores, replicates=0, seed=0, conditions=("all",))
+    assert only == [rows["all"]]
+
+
+def test_accuracy_at_carried_and_at_best_thresholds():
+    _, found, scores = scored()
+    scores[::7] = np.nan
+    rates = rates_table.report_rates(found, scores, thresholds={"eer": 1.5}, replicates=10, seed=0)[0]["rates"]
+    known = ~np.isnan(scores)
+    scores, mated = scores[known], found.mated[known]
+
+    def accuracies(threshold):
+        right = (scores >= threshold) == mated
+        return right.mean(), (right[mated].mean() + right[~mated].mean()) / 2
+
+    carried = [rates[f"{name}@threshold:eer"] for name in ("accuracy", "balanced_accuracy")]
+    assert [rate["value"] for rate in carried] == pytest.approx(accuracies(1.5))
+    assert all(rate["low"] <= rate["value"] <= rate["high"] for rate in carried)
+    best = max((accuracies(threshold) for threshold in scores), key=lambda pair: pair[1])
+    assert [rates[f"{name}@youden"]["value"] for name in ("accuracy", "balanced_accuracy")] == pytest.approx(best)

@@ -76,6 +76,20 @@ def test_missing_pairs_survive_as_failures(tmp_path):
     assert {"gone", "gone too"} <= set(table.videos)
 
 
+def test_files_of_before_corpora_were_told_apart_are_read(written):
+    path, found, _, scores = written
+    head, *lines = path.read_text().splitlines()
+    names = next(csv.reader(lines[:1]))
+    kept = [index for index, name in enumerate(names) if name not in trials.CORPUS_CONDITIONS]
+    with open(path, "w", newline="") as file:
+        file.write(head + "\n")
+        csv.writer(file, lineterminator="\n").writerows([row[index] for index in kept] for row in csv.reader(lines))
+    table = score_file.read(path)
+    np.testing.assert_array_equal(table.scores, scores)
+    np.testing.assert_array_equal(table.conditions["same_target"], found.conditions["same_target"])
+    assert not any(table.conditions[name].any() for name in trials.CORPUS_CONDITIONS)
+
+
 def test_damaged_and_foreign_files_are_refused(written, tmp_path):
     path, *_ = written
     whole = path.read_bytes()

@@ -161,3 +161,25 @@ def test_a_million_trials_take_seconds():
     scores = scoring.score(scoring.Scoring(), embeddings.astype(np.float32), np.arange(count), count, found)
     assert len(found) == len(scores) == 1_000_000 and np.isfinite(scores).all()
     assert time.perf_counter() - start < 15  # 0.6 s on a quiet core
+
+
+def test_corpora_are_those_of_the_homes_of_all_four():
+    """P0 and P1 are at home in A, P2 in B; P3 shows no face, P4 is a name of two corpora."""
+    rows = [  # driver, target, corpus
+        ("P0", "P0", "A"), ("P1", "P1", "A"), ("P2", "P2", "B"), ("P4", "P4", "A"), ("P4", "P4", "B"),
+        ("P1", "P0", "A"), ("P2", "P0", "A"), ("P3", "P0", "A"), ("P0", "P0", "A"),
+    ]  # fmt: skip
+    driver, target, corpus = (np.array(column) for column in zip(*rows, strict=True))
+    numbers = np.arange(len(rows)).astype(str)
+    videos = {"video_id": numbers, "clip_id": numbers, "sentence": numbers, "generator": np.full(len(rows), "G")}
+    videos |= {"driver": driver, "target": target, "corpus": corpus}
+    assert trials.home_corpora(videos) == {"P0": "A", "P1": "A", "P2": "B"}
+    probes = np.array([5, 6, 7, 3, 8, 2])
+    found = trials.conditions(videos, [(0,), (0, 6)], np.zeros(6, int), probes)
+    assert found["home_corpora_known"].tolist() == [True, True, False, False, True, True]
+    assert found["single_corpus"].tolist() == [True, False, False, False, True, False]
+    nowhere = trials.conditions(videos, [(3,)], np.zeros(1, int), np.array([4]))
+    assert not nowhere["home_corpora_known"][0] and not nowhere["single_corpus"][0]
+    mixed = trials.conditions(videos, [(0,), (0, 6)], np.ones(6, int), probes)
+    assert not mixed["single_corpus"].any()
+    assert mixed["home_corpora_known"].tolist() == found["home_corpora_known"].tolist()
