@@ -7,7 +7,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-MODES = ("train_and_evaluate", "train", "evaluate")
+MODES = ("train_and_evaluate", "train", "evaluate", "compare")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, e.g. configs/quickstart.py or configs/avaprintdb_gcn.py:cremad_gaga."
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     import jax
 
     from fingerprint import checkpoint, parallel, workdir
+    from fingerprint.compare import compare
     from fingerprint.data import datasets
     from fingerprint.errors import FingerprintError
     from fingerprint.evaluate import evaluate
@@ -50,6 +51,9 @@ def main(argv: list[str]) -> int:
     try:
         parallel.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         with parallel.main_holds(lambda: workdir.locked(directory)):
+            if _MODE.value == "compare":
+                compare(config, directory)
+                return 0
             model = config.evaluate.model or directory
             if _MODE.value == "evaluate":
                 checkpoint.resolve_model(model)

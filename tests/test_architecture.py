@@ -18,7 +18,8 @@ LAYERS = (
     {"data", "models", "checkpoint", "reports"},
     {"embed", "controls", "import_weights"},
     {"validation"},
-    {"train", "evaluate"},
+    {"train", "evaluate", "compare_table"},
+    {"compare"},
     {"main"},
     {"generation", "app"},
 )
