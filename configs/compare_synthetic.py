@@ -1,6 +1,7 @@
 """The three networks on simulated drivers, as their quickstarts configure them: one table.
 
-Command: python -m fingerprint.main --mode=compare --config=configs/compare_synthetic.py:full --workdir=runs/compare_full
+Command: python -m fingerprint.main --mode=compare --config=configs/compare_synthetic.py:full
+             --workdir=runs/compare_full
 Control: python -m fingerprint.main --mode=compare --config=configs/compare_synthetic.py:dynamics_only
              --workdir=runs/compare_dynamics_only
 The temporal CNN reads 126 points and the others 109 of the same simulated videos: the trials are the same.

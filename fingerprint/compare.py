@@ -69,7 +69,7 @@ def compare(config: ConfigDict, directory: str) -> pathlib.Path:
         The comparison's HTML page.
 
     Raises:
-        ConfigError, UnknownName, RatesError, DatasetError, CheckpointError: found before the first step where they can be.
+        ConfigError, UnknownName, RatesError, DatasetError, CheckpointError: before the first step where possible.
         workdir.Stopped: asked to stop; the same command goes on.
     """
     if parallel.describe()["processes"] > 1:
@@ -307,7 +307,8 @@ def measure_cost(model: str) -> dict[str, float]:
     """What a network costs to use: parameters, operations and milliseconds for a window.
 
     Operations are XLA's count of floating-point operations in the network's program for one window (a multiply-add is
-    two), without those of reading and normalising. Milliseconds: the best of five batches of 32 windows, on all devices.
+    two), without those of reading and normalising. Milliseconds: the best of five batches of 32 windows, on all
+    devices.
     """
     released = embed.open_model(model, batch_size=_TIMED)
     document, embedder = released.document, released.embedder

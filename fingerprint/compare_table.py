@@ -112,8 +112,8 @@ def refuse_other_people(of: dict[str, list[RunResult]], tables: dict[int, ScoreT
     for system, found in people.items():
         if found != people[first]:
             raise RatesError(
-                f"paired differences want the same people: {system} has {len(found - people[first])} drivers that {first} "
-                f"has not, and lacks {len(people[first] - found)}; choose test sets of the same people"
+                f"paired differences want the same people: {system} has {len(found - people[first])} drivers that "
+                f"{first} has not, and lacks {len(people[first] - found)}; choose test sets of the same people"
             )
 
 
@@ -283,7 +283,7 @@ def warnings_of(rows: list[dict[str, Any]], tables: dict[int, ScoreTable]) -> li
     if any(row["scored_by_all"] < row["trials"] for row in rows):
         row = max(rows, key=lambda r: r["trials"] - r["scored_by_all"])
         found.append(
-            f"{row['trials'] - row['scored_by_all']} of {row['trials']} trials are left out for all: one of the models has "
-            "no window of a video."
+            f"{row['trials'] - row['scored_by_all']} of {row['trials']} trials are left out for all: one of the models "
+            "has no window of a video."
         )
     return found

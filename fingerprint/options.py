@@ -123,7 +123,7 @@ def comparison() -> ConfigDict:
     config.compare = ConfigDict()
     # Whole configurations by label; one with `evaluate.model` is not trained ("{seed}" there stands for the seed).
     config.compare.entries = ConfigDict()
-    config.compare.reference = ""  # label that differences are taken against; empty: the first entry's
+    config.compare.reference = ""  # label that differences are taken against; empty: the first by name
     config.compare.seeds = (0, 1, 2)  # of training
     # Test sets by name: options of `data` that differ from the entry's own. None: one test set, the entry's own.
     config.compare.tests = ConfigDict()

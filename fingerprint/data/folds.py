@@ -86,8 +86,8 @@ class FoldSource:
             people = len(set(self._table["driver"].tolist()))
             videos = len(set(self._table["video_id"].tolist()))
             print(
-                f"fold {fold} of {folds}: {people} drivers and {videos} videos to test; {self.left_out} videos left out, "
-                "of a driver and a face in different parts",
+                f"fold {fold} of {folds}: {people} drivers and {videos} videos to test; {self.left_out} videos of a "
+                "driver and a face in different parts left out",
                 flush=True,
             )
 

@@ -13,9 +13,8 @@ GENERATOR = "ONE_FACE"
 class OneFaceSource:
     """A source whose videos all show the landmark set's mean face, which is nobody's.
 
-    What is left of a person is the motion about the clip's own mean face: no face, no head pose, no camera. Ids, drivers
-    and targets stay, so that the trials are those of the clear videos: in a verification of "clear" against "anonymised"
-    only the picture differs.
+    What is left of a person is the motion about the clip's own mean face: no face, no head pose, no camera. Ids,
+    drivers and targets stay, so that the trials are those of the clear videos and only what is seen differs.
     """
 
     def __init__(self, source: RecordSource):

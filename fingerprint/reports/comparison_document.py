@@ -57,10 +57,10 @@ def _table(found: ComparisonReport) -> list:
     )
     sets = f" on each of {len(found.protocol)} test sets; the first" if len(found.protocol) > 1 else ""
     text = (
-        f"Protocol {first['name']}{sets}: {trials}. Rates are means over the seeds of training, each on the trials that all "
-        "systems scored; brackets hold 95 % intervals from resampling people, with the same people in all systems, so "
-        "differences are paired. Below: the lowest and the highest seed. The intervals know of the people, not of other "
-        "seeds."
+        f"Protocol {first['name']}{sets}: {trials}. Rates are means over the seeds of training, on the trials that all "
+        "systems scored. Brackets hold 95 % intervals from resampling people, the same ones in all systems, so that "
+        "differences are paired; greyed differences include zero. Below: the lowest and the highest seed. The intervals "
+        "know of other people, not of other seeds."
     )
     blocks = [Table(header, rows), Text(text, muted=True)]
     if found.warnings:
@@ -113,8 +113,8 @@ def _controls(found: ComparisonReport) -> list:
             cells.append(Cell(wording.number(kind, control["mean"]), spread))
         rows.append(tuple(cells))
     text = (
-        "Means over the runs, with the lowest and the highest run. A system that loses nothing when its frames are shuffled "
-        "does not read their order; what one frame or the mean face gives is not motion."
+        "Means over the runs, with the lowest and the highest run. A system that loses nothing when its frames are "
+        "shuffled does not read their order; what one frame or the mean face gives is not motion."
     )
     return [Table(header, tuple(rows)), Text(text, muted=True)]
 
@@ -125,9 +125,9 @@ def _cost(found: ComparisonReport) -> list:
         (Cell(row["system"]), *(Cell(_short(row["cost"].get(name))) for name in names)) for row in found.systems
     )
     text = (
-        "Training with validation, compilation and reading, on the machine named under Provenance (processor seconds: of all "
-        "its cores). Operations: XLA's count for one window, a multiply-add is two; embedding: the network alone, the best of "
-        "five batches of 32 windows."
+        "Training with validation, compilation and reading, on the machine named under Provenance (processor seconds: "
+        "of all its cores). Operations: XLA's count for one window, a multiply-add is two. Embedding: the network alone, "
+        "the best of five batches of 32 windows."
     )
     return [Table(("System", *(_COSTS[name] for name in names)), rows), Text(text, muted=True)]
 
@@ -141,8 +141,10 @@ def _short(value: float | None) -> str:
 def _contrasts(found: ComparisonReport) -> list:
     header = ("Entry", "Tested on", "Minus tested on", "AUC", "EER")
     rows = tuple(
-        (Cell(row["entry"]), Cell(row["test"]), Cell(row["minus"]))
-        + tuple(Cell(wording.difference(row[metric])) for metric in ("auc", "eer"))
+        (
+            *(Cell(row[name]) for name in ("entry", "test", "minus")),
+            *(Cell(wording.difference(row[metric])) for metric in ("auc", "eer")),
+        )
         for row in found.contrasts
     )
     return [
@@ -160,7 +162,7 @@ def _folds(found: ComparisonReport) -> list:
             for fold in row["folds"]
         ]
         rows.append((Cell(row["system"]), *cells))
-    text = "AUC and EER of each fold, means over seeds. Everybody is tested once; rates are averaged over folds, not scores."
+    text = "AUC and EER of each fold, means over seeds. Everybody is tested once; rates are averaged over folds."
     return [Table(("System", *(f"Fold {number}" for number in numbers)), tuple(rows)), Text(text, muted=True)]
 
 

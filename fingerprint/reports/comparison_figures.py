@@ -66,7 +66,9 @@ def _pareto(found: ComparisonReport, cost: str, text: str) -> Drawing:
         axes.annotate(plain_label(row["system"], _LABEL), (costs[index], 100 * entry["value"]), **place)
     axes.margins(x=0.25)
     numbers = "; ".join(f"{rows[i]['system']} {wording.number('eer', errors[i])}" for i in best)
-    caption = f"Lower left is better. The line joins the systems that no other beats in both: {numbers}. Bars: 95 % intervals."
+    caption = (
+        f"Lower left is better. The line joins the systems that no other beats in both: {numbers}. Bars: intervals."
+    )
     return Drawing(name, title, caption, f"{title}. On the frontier: {numbers}.", as_png(figure))
 
 

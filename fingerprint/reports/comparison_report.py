@@ -19,9 +19,10 @@ class ComparisonReport:
         protocol: a row a test set and fold: test, fold, name, hash, trials, mated, scored_by_all, people, fusion,
             leakage.
         reference: the system that differences are taken against.
-        systems: a row each: system, entry, test, title, network, dataset, reading, window, seeds, trials, scored_by_all,
-            fta, rates (entries auc, eer), difference (entries, system minus reference; None for the reference), folds,
-            runs, conditions (mean rates by condition), controls (mean, min, max by control), cost (numbers by name).
+        systems: a row each: system, entry, test, title, network, dataset, reading, window, seeds, trials,
+            scored_by_all, fta, rates (entries auc, eer), difference (entries, system minus reference; None for the
+            reference), folds, runs, conditions (mean rates by condition), controls (mean, min, max by control), cost
+            (numbers by name).
         contrasts: differences of an entry between test sets: entry, test, minus, auc, eer.
         warnings: sentences.
         config: the whole configuration.

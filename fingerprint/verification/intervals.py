@@ -168,7 +168,7 @@ class Paired:
     """Rates of several systems from the same replicates: people are drawn by name, once for all systems.
 
     Attributes:
-        values: rate on all people by system and metric. draws: the same of every replicate; NaN where a class was empty.
+        values: rate on all people by system and metric. draws: of every replicate; NaN where a class was empty.
     """
 
     values: dict[str, dict[str, float]]

@@ -27,8 +27,8 @@ def refuse_others(hashes: Mapping[str, str], where: str) -> None:
     if len(by_hash) > 1:
         groups = "; ".join(f"{', '.join(names)}: {found[:12]}" for found, names in by_hash.items())
         raise RatesError(
-            f"{where}: wanted one trial list for all entries, found {len(by_hash)} ({groups}); the entries' data sets must "
-            "hold the same videos (driver, target, clip), read with the same data.reenact_targets"
+            f"{where}: wanted one trial list for all entries, found {len(by_hash)} ({groups}); the entries' data sets "
+            "must hold the same videos (driver, target, clip), read with the same data.reenact_targets"
         )
 
 
