@@ -2,8 +2,8 @@
 
 Command: python -m fingerprint.main --mode=compare --config=configs/amber_linkability.py:quickstart
              --workdir=runs/linkability
-Real people: `:react68` (data: configs/compare_react68.py). Published setting: `:published`, on two data sets of the same
-people, clear and as avatars (configs/amber_stgcn.py; not distributed with this repository).
+Real people: `:react68` (data: configs/compare_react68.py). Published setting: `:published`, on two data sets of the
+same people, clear and as avatars (configs/amber_stgcn.py; not distributed with this repository).
 
 Two networks, `baseline` trained on clear video and `attacker` trained on anonymised video, each tested on `clear` and
 on `anonymised`: four rows, and for each network the difference between the two test sets, paired by person.

@@ -4,8 +4,8 @@ Data and readings: as configs/landmark_folder_gcn.py.
 Command: python -m fingerprint.main --config=configs/landmark_folder_stgcn.py:raw --workdir=runs/react68_stgcn_raw
 
 Choices: all points; three blocks of 16, 32, 32 channels, strides 2, 1, 2; embedding 64; positions and differences
-beside them; windows of 40 frames; cross-entropy over the training drivers; 150 steps of 32 windows. Factors on positions
-and differences are those of the quickstart on simulated drivers, but 20 on positions of motion_only, which are small.
+beside them; windows of 40 frames; cross-entropy over the training drivers; 150 steps of 32 windows. Factors on
+positions and differences are those of the quickstart on simulated drivers, but 20 on positions of motion_only.
 """
 
 import pathlib

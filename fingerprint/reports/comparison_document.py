@@ -59,8 +59,8 @@ def _table(found: ComparisonReport) -> list:
     text = (
         f"Protocol {first['name']}{sets}: {trials}. Rates are means over the seeds of training, on the trials that all "
         "systems scored. Brackets hold 95 % intervals from resampling people, the same ones in all systems, so that "
-        "differences are paired; greyed differences include zero. Below: the lowest and the highest seed. The intervals "
-        "know of other people, not of other seeds."
+        "differences are paired; greyed differences include zero. Below: the lowest and the highest seed. The "
+        "intervals know of other people, not of other seeds."
     )
     blocks = [Table(header, rows), Text(text, muted=True)]
     if found.warnings:
@@ -126,8 +126,8 @@ def _cost(found: ComparisonReport) -> list:
     )
     text = (
         "Training with validation, compilation and reading, on the machine named under Provenance (processor seconds: "
-        "of all its cores). Operations: XLA's count for one window, a multiply-add is two. Embedding: the network alone, "
-        "the best of five batches of 32 windows."
+        "of all its cores). Operations: XLA's count for one window, a multiply-add is two. Embedding: the network "
+        "alone, the best of five batches of 32 windows."
     )
     return [Table(("System", *(_COSTS[name] for name in names)), rows), Text(text, muted=True)]
 

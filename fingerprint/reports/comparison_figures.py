@@ -64,7 +64,7 @@ def _pareto(found: ComparisonReport, cost: str, text: str) -> Drawing:
         )
         place = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 8, "color": INK}
         axes.annotate(plain_label(row["system"], _LABEL), (costs[index], 100 * entry["value"]), **place)
-    axes.margins(x=0.25)
+    axes.set_xlim(min(costs) / 3, max(costs) * 6)  # room for names
     numbers = "; ".join(f"{rows[i]['system']} {wording.number('eer', errors[i])}" for i in best)
     caption = (
         f"Lower left is better. The line joins the systems that no other beats in both: {numbers}. Bars: intervals."

@@ -22,7 +22,10 @@ def test_everybody_has_one_fold_and_folds_are_of_one_size(count):
         sizes = collections.Counter(found[name] for name in group)
         assert max(sizes.values()) - min(sizes.get(fold, 0) for fold in range(count)) <= 1
     assert folds.assign(drivers[::-1], lenders, count) == found
-    assert folds.assign([*drivers, "C1003", "1003"], [], count)["C1003"] == folds.assign([*drivers, "1003"], [], count)["1003"]
+    assert (
+        folds.assign([*drivers, "C1003", "1003"], [], count)["C1003"]
+        == folds.assign([*drivers, "1003"], [], count)["1003"]
+    )
 
 
 def test_roles_rotate_so_that_everybody_is_tested_and_validated_once():

@@ -26,7 +26,10 @@ def plain_rate(found, weight, name):
     """A rate with every trial weighed by the product of its people's weights."""
     of = {person: w for person, w in weight.items()}
     weights = np.array(
-        [of[found.drivers[r]] * of[found.drivers[p]] for r, p in zip(found.reference_driver, found.probe_driver, strict=True)]
+        [
+            of[found.drivers[r]] * of[found.drivers[p]]
+            for r, p in zip(found.reference_driver, found.probe_driver, strict=True)
+        ]
     )
     return DetCurve.from_scores(found.scores, found.mated, weights.astype(float)).metric(name)
 
