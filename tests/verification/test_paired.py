@@ -1,4 +1,4 @@
-"""Several systems over one draw of people: differences, their pairing by name, and what the trials must have in common."""
+"""Several systems over one draw of people: differences, pairing by name, and what the trials must have in common."""
 
 import dataclasses
 
