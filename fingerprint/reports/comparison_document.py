@@ -49,7 +49,15 @@ def build(found: ComparisonReport, drawings: Sequence[Drawing]) -> Document:
 
 
 def _table(found: ComparisonReport) -> list:
-    header = ("System", "AUC", "EER", f"AUC minus {found.reference}", f"EER minus {found.reference}", "Seeds", "FTA")
+    header = (
+        "System",
+        "AUC",
+        "EER",
+        f"AUC minus {found.reference}",
+        f"EER minus {found.reference}",
+        "AUC of seeds",
+        "FTA",
+    )
     rows = tuple(_row(row) for row in found.systems)
     first = found.protocol[0]
     trials = (
@@ -59,8 +67,8 @@ def _table(found: ComparisonReport) -> list:
     text = (
         f"Protocol {first['name']}{sets}: {trials}. Rates are means over the seeds of training, on the trials that all "
         "systems scored. Brackets hold 95 % intervals from resampling people, the same ones in all systems, so that "
-        "differences are paired; greyed differences include zero. Below: the lowest and the highest seed. The "
-        "intervals know of other people, not of other seeds."
+        "differences are paired; greyed differences include zero. They know of other people, not of other seeds: the "
+        "lowest and the highest seed stand beside them."
     )
     blocks = [Table(header, rows), Text(text, muted=True)]
     if found.warnings:
@@ -70,27 +78,20 @@ def _table(found: ComparisonReport) -> list:
 
 def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
     def rate(metric: str) -> Cell:
-        entry = row["rates"][metric]
-        seeds = [wording.number(metric, value) for value in (min(entry["seeds"]), max(entry["seeds"]))]
-        return Cell(wording.rate(metric, entry), f"{seeds[0]} to {seeds[1]}" if len(entry["seeds"]) > 1 else "")
+        return Cell(wording.number(metric, row["rates"][metric]), wording.interval(metric, row["rates"][metric]))
 
     def lead(metric: str) -> Cell:
         if row["difference"] is None:
             return Cell("reference", muted=True)
         entry = row["difference"][metric]
-        return Cell(wording.difference(entry), muted=entry["low"] <= 0 <= entry["high"])
+        number, _, interval = wording.difference(entry).partition(" ")
+        return Cell(number, interval, muted=entry["low"] <= 0 <= entry["high"])
 
-    seeds = "restored" if row["seeds"] == [None] else str(len(row["seeds"]))
-    name = Cell(row["system"], row["title"] if row["title"] != row["system"] else "")
-    return (
-        name,
-        rate("auc"),
-        rate("eer"),
-        lead("auc"),
-        lead("eer"),
-        Cell(seeds),
-        Cell(wording.number("fta", row["fta"])),
-    )
+    seeds = [wording.number("auc", value) for value in row["rates"]["auc"]["seeds"]]
+    spread = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else seeds[0]
+    number = "restored" if row["seeds"] == [None] else f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
+    fta = Cell(wording.number("fta", row["fta"]))
+    return (Cell(row["system"]), rate("auc"), rate("eer"), lead("auc"), lead("eer"), Cell(spread, number), fta)
 
 
 def _controls(found: ComparisonReport) -> list:
@@ -122,14 +123,15 @@ def _controls(found: ComparisonReport) -> list:
 def _cost(found: ComparisonReport) -> list:
     names = [name for name in _COSTS if any(name in row["cost"] for row in found.systems)]
     rows = tuple(
-        (Cell(row["system"]), *(Cell(_short(row["cost"].get(name))) for name in names)) for row in found.systems
+        (Cell(row["system"]), Cell(row["title"]), *(Cell(_short(row["cost"].get(name))) for name in names))
+        for row in found.systems
     )
     text = (
         "Training with validation, compilation and reading, on the machine named under Provenance (processor seconds: "
         "of all its cores). Operations: XLA's count for one window, a multiply-add is two. Embedding: the network "
         "alone, the best of five batches of 32 windows."
     )
-    return [Table(("System", *(_COSTS[name] for name in names)), rows), Text(text, muted=True)]
+    return [Table(("System", "What it is", *(_COSTS[name] for name in names)), rows), Text(text, muted=True)]
 
 
 def _short(value: float | None) -> str:

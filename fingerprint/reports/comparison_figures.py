@@ -62,7 +62,7 @@ def _pareto(found: ComparisonReport, cost: str, text: str) -> Drawing:
             linewidth=1,
             markersize=6,
         )
-        place = {"xytext": (6, 5), "textcoords": "offset points", "fontsize": 8, "color": INK}
+        place = {"xytext": (6, 5 if index % 2 else -11), "textcoords": "offset points", "fontsize": 8, "color": INK}
         axes.annotate(plain_label(row["system"], _LABEL), (costs[index], 100 * entry["value"]), **place)
     axes.set_xlim(min(costs) / 3, max(costs) * 6)  # room for names
     numbers = "; ".join(f"{rows[i]['system']} {wording.number('eer', errors[i])}" for i in best)
