@@ -24,8 +24,9 @@ from ml_collections import ConfigDict
 from fingerprint import checkpoint, embed, parallel, provenance, workdir
 from fingerprint.compare_table import RunResult, tabulate
 from fingerprint.data import datasets
+from fingerprint.data.input_pipeline import RecordSource
 from fingerprint.errors import ConfigError, UnknownName
-from fingerprint.evaluate import evaluate
+from fingerprint.evaluate import evaluate, open_for
 from fingerprint.landmarks import topology
 from fingerprint.models import registry
 from fingerprint.reports import comparison, report, strict_json
@@ -84,8 +85,8 @@ def compare(config: ConfigDict, directory: str) -> pathlib.Path:
     with flag.listening():
         build_missing(runs)
         check_stop()
-        if missing := [run for run in runs if not is_finished(run)]:
-            refuse_other_trials(missing)
+        if not all(map(is_finished, runs)):
+            refuse_other_trials(runs)
         for number, run in enumerate(runs, start=1):
             check_stop()
             print(f"{number} of {len(runs)}: {run.name}", flush=True)
@@ -180,20 +181,28 @@ def build_missing(runs: list[Run]) -> None:
 
 
 def refuse_other_trials(runs: list[Run]) -> None:
-    """Find before the first step that entries would be tested on different trials.
+    """Find before the first step that entries would be tested on different trials, or that a model does not fit its
+    test set.
 
     Raises:
-        RatesError: as `same_trials.refuse_others`.
+        RatesError: as `same_trials.refuse_others`. ConfigError: as `evaluate.open_for`.
     """
     hashes: dict[tuple[str, int | None], dict[str, str]] = {}
     for run in runs:
         for test, config in run.tests.items():
             found = hashes.setdefault((test, run.fold), {})
             if run.entry not in found:
-                source = datasets.open_split(config, config.data.test_split)
+                source = open_test(run, config)
                 found[run.entry] = VideoTrials(source, make_trials(config.evaluate, seed=config.seed)).trials.hash
     for (test, fold), found in hashes.items():
         same_trials.refuse_others(found, where_of(test, fold))
+
+
+def open_test(run: Run, config: ConfigDict) -> RecordSource:
+    """The test set of a run; of a restored model, one that fits it."""
+    if run.restored:
+        return open_for(embed.open_model(run.restored), config, config.data.test_split)
+    return datasets.open_split(config, config.data.test_split)
 
 
 def where_of(test: str, fold: int | None) -> str:
