@@ -48,6 +48,7 @@ def _pareto(found: ComparisonReport, cost: str, text: str) -> Drawing:
     best = frontier(costs, errors)
     figure, axes = panel(text, "EER (%)")
     axes.set_xscale("log")
+    axes.set_xlim(min(costs) / 3, max(costs) * 6)  # room for names
     axes.step([costs[i] for i in best], [100 * errors[i] for i in best], where="post", color=BLUE, linewidth=1.2)
     for index, row in enumerate(rows):
         entry = row["rates"]["eer"]
@@ -64,7 +65,6 @@ def _pareto(found: ComparisonReport, cost: str, text: str) -> Drawing:
         )
         place = {"xytext": (6, 5 if index % 2 else -11), "textcoords": "offset points", "fontsize": 8, "color": INK}
         axes.annotate(plain_label(row["system"], _LABEL), (costs[index], 100 * entry["value"]), **place)
-    axes.set_xlim(min(costs) / 3, max(costs) * 6)  # room for names
     numbers = "; ".join(f"{rows[i]['system']} {wording.number('eer', errors[i])}" for i in best)
     caption = (
         f"Lower left is better. The line joins the systems that no other beats in both: {numbers}. Bars: intervals."
