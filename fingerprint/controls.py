@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from fingerprint.data.input_pipeline import RecordSource
+from fingerprint.data.record_sources import RecordSource
 from fingerprint.errors import RatesError
 from fingerprint.landmarks import normalize
 from fingerprint.validation import VideoTrials

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int, PyTree
 from tqdm import tqdm
 
 from fingerprint import checkpoint, parallel
-from fingerprint.data.input_pipeline import RecordSource, Transform, evaluation_batches
+from fingerprint.data.input_pipeline import Transform, evaluation_batches
+from fingerprint.data.record_sources import RecordSource
 from fingerprint.landmarks.channels import Layout
 from fingerprint.landmarks.windows import WindowSpec
 from fingerprint.models import registry

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from fingerprint import back_end, embed, parallel, workdir
 from fingerprint.controls import measure_controls
 from fingerprint.data import datasets
-from fingerprint.data.input_pipeline import CONTROLS, RecordSource
+from fingerprint.data.input_pipeline import CONTROLS
+from fingerprint.data.record_sources import RecordSource
 from fingerprint.errors import ConfigError
 from fingerprint.evaluation_rows import Rows
 from fingerprint.evaluation_summary import compose

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from ml_collections import ConfigDict
 
-from fingerprint.data.input_pipeline import RecordSource
+from fingerprint.data.record_sources import RecordSource
 from fingerprint.embed import WindowEmbeddings
 from fingerprint.errors import ProtocolError
 from fingerprint.validation import VideoTrials, make_trials

@@ -31,6 +31,7 @@ def compose(
     origin = provenance.collect(config.to_dict(), parallel.describe())
     others = config.data.reenact_targets
     reading = f"reenacted in landmark space onto {others} other faces" if others else "as recorded"
+    reading = "anonymised in landmark space onto one face" if config.data.anonymise else reading
     means = video_means(plain.vector, subject.video_of_record[plain.record], len(covered))
     return EvaluationReport(
         title=config.evaluate.title

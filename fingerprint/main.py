@@ -7,8 +7,8 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-MODES = ("train_and_evaluate", "train", "evaluate", "robustness")
-_OF_A_MODEL = MODES[2:]
+MODES = ("train_and_evaluate", "train", "evaluate", "robustness", "compare")
+_OF_A_MODEL = ("evaluate", "robustness")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, e.g. configs/quickstart.py or configs/avaprintdb_gcn.py:cremad_gaga."
@@ -17,7 +17,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run: checkpoints, log, models, report. The same command resumes."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", MODES[0], MODES, "The last two take --config.evaluate.model, or the workdir's best model."
+    "mode", MODES[0], MODES, "evaluate, robustness: of --config.evaluate.model, or the workdir's best model."
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "host:port of process 0 of several, or `auto` on a Cloud TPU slice."
@@ -36,6 +36,7 @@ def main(argv: list[str]) -> int:
     import jax
 
     from fingerprint import checkpoint, parallel, robustness, workdir
+    from fingerprint.compare import compare
     from fingerprint.data import datasets
     from fingerprint.errors import FingerprintError
     from fingerprint.evaluate import evaluate
@@ -52,6 +53,9 @@ def main(argv: list[str]) -> int:
     try:
         parallel.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         with parallel.main_holds(lambda: workdir.locked(directory)):
+            if _MODE.value == "compare":
+                compare(config, directory)
+                return 0
             model = config.evaluate.model or directory
             if _MODE.value in _OF_A_MODEL:
                 checkpoint.resolve_model(model)

@@ -1,5 +1,8 @@
 """Every option of an experiment, with its default and meaning; the files in `configs/` change some of them."""
 
+import os
+import runpy
+
 from ml_collections import ConfigDict
 
 
@@ -23,6 +26,9 @@ def defaults() -> ConfigDict:
     # Beside landmarks: canonical (points without the pose) | blendshapes | pose (the last two if records hold them)
     config.data.channels = ()
     config.data.reenact_targets = 0  # re-render every video in landmark space onto the own and so many other faces
+    config.data.anonymise = False  # put every video's motion on one and the same face, nobody's, in landmark space
+    config.data.folds = 0  # split people anew into so many folds; 0: the data set's own splits
+    config.data.fold = 0  # the fold that is tested; the next one validates, the others train
     config.data.window = ConfigDict()
     config.data.window.length = 70  # frames
     config.data.window.stride = 35  # of sliding windows; training draws starts at random
@@ -131,3 +137,28 @@ def defaults() -> ConfigDict:
     config.robustness.severities.frame_rate_resampled = (20.0, 15.0, 12.5, 8.0)  # brought back to the own rate
     config.robustness.severities.temporal_blur = (3, 5, 9, 15)  # frames of a moving average, odd
     return config
+
+
+def comparison() -> ConfigDict:
+    """All options of a comparison (`--mode=compare`) at their defaults.
+
+    From the comparison itself, for every entry: `seed` (of trials, bootstrap, and re-rendered test videos), `evaluate`
+    but for `evaluate.model`, `data.data_dir`, `data.build`, `data.test_split`, `data.folds`. Everything else is each
+    entry's own.
+    """
+    config = defaults()
+    config.data.data_dir = "data"
+    config.compare = ConfigDict()
+    # Whole configurations by label; one with `evaluate.model` is not trained ("{seed}" there stands for the seed).
+    config.compare.entries = ConfigDict()
+    config.compare.reference = ""  # label that differences are taken against; empty: the first by name
+    config.compare.seeds = (0, 1, 2)  # of training
+    # Test sets by name: options of `data` that differ from the entry's own. None: one test set, the entry's own.
+    config.compare.tests = ConfigDict()
+    config.compare.title = "Comparison"
+    return config
+
+
+def load(path: str | os.PathLike, *arguments: str) -> ConfigDict:
+    """The configuration that a file of `configs/` gives, e.g. for an entry of a comparison."""
+    return runpy.run_path(os.fspath(path))["get_config"](*arguments)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from fingerprint import back_end, embed, parallel, provenance, workdir
 from fingerprint.data import degradations
 from fingerprint.data.degradations import DegradedSource
-from fingerprint.data.input_pipeline import RecordSource
+from fingerprint.data.record_sources import RecordSource
 from fingerprint.errors import ConfigError
 from fingerprint.evaluate import leakage_statement, open_for
 from fingerprint.reports import robustness as reports

@@ -408,6 +408,16 @@ def refuse_other_run(found: dict[str, Any], wanted: dict[str, Any], directory: s
         )
 
 
+def options_differing(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What another run would differ in, of the options that a finished run knew: newer ones had no say in it."""
+    found, wanted = (dict(_leaves(json.loads(json.dumps(tree)))) for tree in (saved, now))
+    return [
+        f"{name}: saved {found[name]!r}, now {wanted.get(name, 'nothing')!r}"
+        for name in sorted(found)
+        if found[name] != wanted.get(name) and not name.startswith(_FREE)
+    ]
+
+
 def _leaves(tree: dict, prefix: str = ""):
     for key, value in tree.items():
         if isinstance(value, dict) and value:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fingerprint.data import records
-from fingerprint.data.input_pipeline import RecordSource
+from fingerprint.data.record_sources import RecordSource
 from fingerprint.embed import Embedder
 from fingerprint.landmarks.names import canonical_identity
 from fingerprint.landmarks.windows import WindowSpec

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from fingerprint import back_end, checkpoint, parallel
 from fingerprint.data import records
-from fingerprint.data.input_pipeline import RecordSource
+from fingerprint.data.record_sources import RecordSource
 from fingerprint.embed import Embedder, WindowEmbeddings
 from fingerprint.errors import ConfigError, ProtocolError, RatesError
 from fingerprint.training_people import CohortRecords, identities, same_people

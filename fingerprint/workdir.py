@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 from collections.abc import Iterator
+from typing import ClassVar
 
 from fingerprint.errors import WorkdirLocked
 
@@ -45,10 +46,12 @@ def locked(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 class StopFlag:
-    """Set by SIGTERM or SIGINT; a second SIGINT interrupts at once."""
+    """Set by SIGTERM or SIGINT; a second SIGINT interrupts at once. One inside another starts as the outer one is."""
+
+    _listening: ClassVar[list[StopFlag]] = []
 
     def __init__(self):
-        self.is_set = False
+        self.is_set = any(flag.is_set for flag in self._listening)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopFlag]:
@@ -63,8 +66,10 @@ class StopFlag:
         with contextlib.suppress(ValueError):
             for number in (signal.SIGTERM, signal.SIGINT):
                 before[number] = signal.signal(number, handler)
+        self._listening.append(self)
         try:
             yield self
         finally:
+            self._listening.remove(self)
             for number, old in before.items():
                 signal.signal(number, old)

@@ -20,8 +20,8 @@ LAYERS = (
     {"back_end", "training_people"},
     {"validation"},
     {"controls", "evaluation_rows", "evaluation_summary"},
-    {"train", "evaluate"},
-    {"robustness"},
+    {"train", "evaluate", "compare_table"},
+    {"robustness", "compare"},
     {"main"},
     {"generation", "app"},
 )

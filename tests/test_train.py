@@ -1,5 +1,6 @@
 """Every configuration trains; optimisers, schedules and the guard against values that are not finite."""
 
+import importlib
 import importlib.util
 import pathlib
 
@@ -8,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fingerprint import checkpoint, metrics_log, options, train, workdir
+from fingerprint import checkpoint, compare, metrics_log, options, train, workdir
 from fingerprint.data import datasets
 from fingerprint.errors import ConfigError, NonFinite
+from fingerprint.landmarks import topology
+from fingerprint.models import registry
 from tests.sources import make_source
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -40,6 +43,25 @@ EXPERIMENTS = [
     ("landmark_folder_gcn", "raw"),
     ("landmark_folder_gcn", "motion_only"),
     ("landmark_folder_gcn", "reenacted"),
+    ("landmark_folder_tcn", "raw"),
+    ("landmark_folder_stgcn", "raw"),
+    *(
+        _slow(f"landmark_folder_{name}", reading)
+        for name in ("tcn", "stgcn")
+        for reading in ("motion_only", "reenacted")
+    ),
+]
+COMPARISONS = [
+    ("compare_synthetic", "full"),
+    ("compare_synthetic", "dynamics_only"),
+    ("compare_react68", "raw"),
+    ("compare_react68", "motion_only"),
+    ("compare_react68", "reenacted"),
+    ("amber_regions", "quickstart"),
+    ("amber_regions", "published"),
+    ("amber_linkability", "quickstart"),
+    ("amber_linkability", "react68"),
+    ("amber_linkability", "published"),
 ]
 
 
@@ -81,7 +103,7 @@ def in_memory(monkeypatch):
                 for name in ("driver", "target", "video_id", "clip_id"):
                     record[name] = f"{split}-{record[name]}"
             if config.data.reenact_targets:
-                from fingerprint.data.input_pipeline import ReenactedSource
+                from fingerprint.data.record_sources import ReenactedSource
 
                 return ReenactedSource(source, config.data.reenact_targets, config.seed)
             return source
@@ -92,7 +114,7 @@ def in_memory(monkeypatch):
 
 
 def test_every_config_file_is_listed():
-    names = {getattr(experiment, "values", experiment)[0] for experiment in EXPERIMENTS}
+    names = {getattr(experiment, "values", experiment)[0] for experiment in (*EXPERIMENTS, *COMPARISONS)}
     assert {path.stem for path in CONFIGS.glob("*.py")} == names
 
 
@@ -110,9 +132,35 @@ def test_every_config_trains_two_steps(name, argument, in_memory, tmp_path):
     assert {f"train-P{i:02d}" for i in range(5)} <= {person for _, person in document["identities"]}
 
 
+@pytest.mark.parametrize(("name", "argument"), COMPARISONS)
+def test_every_entry_of_a_comparison_names_a_data_set_network_and_loss_that_exist(name, argument, tmp_path):
+    """On data sets and landmark sets that a builder gives; every network is shaped on them."""
+    runs = compare.plan(load_config(name, argument), tmp_path)
+    assert len({run.entry for run in runs}) > 1
+    for run in runs:
+        for config in (run.training, *run.tests.values()):
+            builder, _, chosen = config.data.dataset.partition("/")
+            module = importlib.import_module(f"data_builders.{builder}.{builder}_dataset_builder")
+            if builder != "landmark_folder":  # whose configurations are named by whoever builds one
+                assert chosen in {known.name for known in module.Builder.BUILDER_CONFIGS}
+        config = run.training
+        train.make_loss(config.loss)
+        train.make_optimizer(config.optimizer, config.train.num_steps)
+        model = registry.build({**config.model, "landmark_set": config.data.landmark_set})
+        shape = (1, config.data.window.length, topology.get(config.data.landmark_set).num_vertices, 3)
+        rows = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape[:2], bool)
+        assert jax.eval_shape(model.init, jax.random.key(0), *rows)["params"]
+
+
 @pytest.mark.parametrize(
     ("name", "argument"),
     [
+        ("compare_synthetic", "x"),
+        ("compare_react68", "x"),
+        ("amber_regions", "x"),
+        ("amber_linkability", "x"),
+        ("landmark_folder_tcn", "x"),
+        ("landmark_folder_stgcn", "x"),
         ("quickstart", "x"),
         ("avaprintdb_gcn", "cremad_x"),
         ("landmark_folder_gcn", "x"),

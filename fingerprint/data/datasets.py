@@ -8,9 +8,10 @@ import sys
 
 from ml_collections import ConfigDict
 
-from fingerprint.data import records
-from fingerprint.data.input_pipeline import RecordSource, ReenactedSource
-from fingerprint.errors import DatasetError
+from fingerprint.data import folds, records
+from fingerprint.data.one_face import OneFaceSource
+from fingerprint.data.record_sources import RecordSource, ReenactedSource
+from fingerprint.errors import ConfigError, DatasetError
 
 
 def build_missing(config: ConfigDict) -> None:
@@ -29,9 +30,25 @@ def build_missing(config: ConfigDict) -> None:
 
 
 def open_split(config: ConfigDict, split: str) -> RecordSource:
-    """Records of a split in the configured reading: as recorded, or re-rendered in landmark space onto several
-    faces."""
-    source = records.open_split(config.data.data_dir, config.data.dataset, split)
-    if config.data.reenact_targets:
-        return ReenactedSource(source, config.data.reenact_targets, config.seed)
+    """Records of a split in the configured reading: as recorded; re-rendered in landmark space onto several faces; or
+    all on one.
+
+    With `data.folds` the splits are those of `folds.role_of`, whatever the data set's own are.
+
+    Raises:
+        ConfigError, DatasetError: each says what was found and wanted.
+    """
+    data = config.data
+    if data.anonymise and data.reenact_targets:
+        raise ConfigError(
+            f"data.anonymise shows one face, data.reenact_targets={data.reenact_targets} several; choose one of the two"
+        )
+    if data.folds:
+        source = folds.FoldSource(records.open_split(data.data_dir, data.dataset, "all"), split, data.folds, data.fold)
+    else:
+        source = records.open_split(data.data_dir, data.dataset, split)
+    if data.anonymise:
+        return OneFaceSource(source)
+    if data.reenact_targets:
+        return ReenactedSource(source, data.reenact_targets, config.seed)
     return source

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fingerprint.data.input_pipeline import RecordSource, finite_record
+from fingerprint.data.record_sources import RecordSource, finite_record
 from fingerprint.errors import ConfigError, UnknownName
 from fingerprint.landmarks import topology, windows
 

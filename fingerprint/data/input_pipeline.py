@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from fingerprint.data import augment
+from fingerprint.data.one_face import OneFaceSource
 from fingerprint.data.record_sources import RecordSource, ReenactedSource, face_shapes, finite_record, reenacted
 from fingerprint.data.sampler import DriverSampler
 from fingerprint.errors import ConfigError, DatasetError
@@ -140,8 +141,9 @@ def check_channels(source: RecordSource, layout: Layout) -> None:
     """
     if not layout.stored or not len(source):
         return
-    if isinstance(source, ReenactedSource):
-        raise _not_reenacted(layout, "data.reenact_targets")
+    for kind, option in ((ReenactedSource, "data.reenact_targets"), (OneFaceSource, "data.anonymise")):
+        if isinstance(source, kind):
+            raise _not_reenacted(layout, option)
     held = source[0]
     if missing := [name for name in layout.stored if name not in held]:
         raise ConfigError(
@@ -153,7 +155,7 @@ def check_channels(source: RecordSource, layout: Layout) -> None:
 def _not_reenacted(layout: Layout, option: str) -> ConfigError:
     return ConfigError(
         f"{option} puts landmarks on other faces, and leaves {', '.join(layout.stored)} of the old one; take them out "
-        f"of data.channels or set {option} to 0"
+        f"of data.channels or do without {option}"
     )
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from fingerprint.errors import RatesError
 from fingerprint.verification import error_rates
+from fingerprint.verification.score_file import ScoreTable
 
 DEFAULT_METRICS = ("auc", "eer", *(error_rates.fnmr_name(fmr) for fmr in error_rates.FMR_TARGETS), "min_dcf")
 THRESHOLD_RATES = ("fmr", "fnmr", "far", "frr", *error_rates.ACCURACIES)
@@ -162,6 +163,86 @@ def paired_difference(
     return {name: Difference(values[name], *_percentiles(columns[name])) for name in metrics}
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Paired:
+    """Rates of several systems from the same replicates: people are drawn by name, once for all systems.
+
+    Attributes:
+        values: rate on all people by system and metric. draws: of every replicate; NaN where a class was empty.
+    """
+
+    values: dict[str, dict[str, float]]
+    draws: dict[str, dict[str, Float[np.ndarray, " replicate"]]]
+
+    def rate(self, system: str, metric: str) -> Difference:
+        """A system's rate with its interval."""
+        return self._spread(self.values[system][metric], self.draws[system][metric])
+
+    def difference(self, a: str, b: str, metric: str) -> Difference:
+        """The rate of system a minus that of system b with its paired interval; exactly zero where they are one."""
+        draws = self.draws[a][metric] - self.draws[b][metric]
+        return self._spread(self.values[a][metric] - self.values[b][metric], draws)
+
+    @staticmethod
+    def _spread(value: float, draws: Float[np.ndarray, " replicate"]) -> Difference:
+        return Difference(value, *_percentiles(draws[~np.isnan(draws)]))
+
+
+def paired(
+    systems: Mapping[str, Sequence[Sequence[ScoreTable]]],
+    *,
+    replicates: int = 1000,
+    seed: int,
+    metrics: Sequence[str] = ("auc", "eer"),
+) -> Paired:
+    """Rates of systems that were each trained several times, whose trials may differ but whose people are the same.
+
+    A system's rate is the mean over its test sets (the folds of its people, else one) of the mean over its runs there
+    (seeds): rates are averaged, never scores, which are on one scale within a run only. A replicate draws everybody's
+    weight by name, and all runs of all systems are weighed by it.
+
+    Args:
+        systems: score tables by system, test set and run.
+
+    Raises:
+        RatesError: no trial of a class in one of the tables.
+        UnknownName: an unknown metric.
+    """
+    names = sorted({name for sets in systems.values() for runs in sets for table in runs for name in table.drivers})
+    place = {name: index for index, name in enumerate(names)}
+
+    def prepared(table: ScoreTable) -> tuple[_People, _Curves]:
+        code = np.array([*(place[name] for name in table.drivers), -1])  # the last: of an unknown driver
+        people = _People(code[table.reference_driver], code[table.probe_driver])
+        return people, _Curves(table.scores, table.mated, people)
+
+    ready = {name: [[prepared(table) for table in runs] for runs in sets] for name, sets in systems.items()}
+
+    def rates(weights: Float[np.ndarray, " name"]) -> list[list[float]]:
+        return [_mean_rates(sets, weights, metrics) for sets in ready.values()]
+
+    whole = rates(np.ones(len(names)))
+    rng = np.random.default_rng(seed)
+    even = np.full(len(names), 1 / max(len(names), 1))
+    rows = [rates(rng.multinomial(len(names), even).astype(np.float64)) for _ in range(replicates if names else 0)]
+    table = np.array(rows, np.float64).reshape(len(rows), len(ready), len(metrics))
+    return Paired(
+        {name: dict(zip(metrics, found, strict=True)) for name, found in zip(ready, whole, strict=True)},
+        {name: dict(zip(metrics, table[:, index].T, strict=True)) for index, name in enumerate(ready)},
+    )
+
+
+def _mean_rates(sets: list[list[tuple[_People, _Curves]]], weights, metrics: Sequence[str]) -> list[float]:
+    """Mean over the test sets of the mean over their runs; NaN where a class is without weight."""
+    means = []
+    for runs in sets:
+        curves = [curves.curve(people.pair_weights(weights)) for people, curves in runs]
+        if any(curve is None for curve in curves):
+            return [math.nan] * len(metrics)
+        means.append(np.mean([[curve.metric(name) for name in metrics] for curve in curves], axis=0))
+    return np.mean(means, axis=0).tolist()
+
+
 class _People:
     """Pairs of drivers that occur, and the weights of those pairs in each replicate."""
 
@@ -185,8 +266,15 @@ class _People:
         number = len(self.drivers)
         rng = np.random.default_rng(seed)
         for _ in range(count if number else 0):
-            weights = np.append(rng.multinomial(number, np.full(number, 1 / number)), 1).astype(np.float64)
-            yield weights[self.reference] * weights[self.probe]
+            yield self._of_pairs(rng.multinomial(number, np.full(number, 1 / number)).astype(np.float64))
+
+    def pair_weights(self, weights: Float[np.ndarray, " code"]) -> Float[np.ndarray, " pair"]:
+        """Weights of the pairs from those of all driver codes, of whom some may not occur here."""
+        return self._of_pairs(weights[self.drivers])
+
+    def _of_pairs(self, weights: Float[np.ndarray, " driver"]) -> Float[np.ndarray, " pair"]:
+        weights = np.append(weights, 1.0)
+        return weights[self.reference] * weights[self.probe]
 
 
 def _pair_keys(reference_driver, probe_driver) -> Int[np.ndarray, " trial"]:

@@ -10,7 +10,8 @@ from sources import MemorySource, make_source
 
 from fingerprint.data import augment, input_pipeline
 from fingerprint.data.augment import Augmentation
-from fingerprint.data.input_pipeline import ReenactedSource, evaluation_batches, train_examples, train_iterator
+from fingerprint.data.input_pipeline import evaluation_batches, train_examples, train_iterator
+from fingerprint.data.record_sources import ReenactedSource
 from fingerprint.errors import ArrayRefused, ConfigError, DatasetError, UnknownName
 from fingerprint.landmarks import normalize, windows
 from fingerprint.landmarks.channels import NAMES, Layout
