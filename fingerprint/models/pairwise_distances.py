@@ -83,7 +83,7 @@ def project(
     kernel: Float[Array, "pair channel"],
     chunk: int,
 ) -> Float[Array, "frame channel"]:
-    """(distances - origin) @ kernel, `chunk` frames at a time (0: all at once).
+    """(distances - origin) @ kernel, at most `chunk` frames at a time (0: all at once).
 
     Args:
         origin: distances of a mean face; None: zero.
@@ -97,6 +97,7 @@ def project(
     total = points.shape[0]
     if not chunk or total <= chunk:
         return piece(points)
-    # The last piece is filled up with the last frame.
-    index = jnp.minimum(jnp.arange(-(-total // chunk) * chunk), total - 1).reshape(-1, chunk)
+    # Pieces of one size, as large as their number allows; the last one is filled up with the last frame.
+    pieces = -(-total // chunk)
+    index = jnp.minimum(jnp.arange(pieces * -(-total // pieces)), total - 1).reshape(pieces, -1)
     return jax.lax.map(lambda rows: piece(points[rows]), index).reshape(-1, kernel.shape[1])[:total]
