@@ -28,7 +28,8 @@ MODEL = GCNTAP(landmark_set=SET, hidden=8, features=16, dropout=0.3)
 ST_GCN = STGCN(landmark_set=SET, channels=(8, 12), strides=(1, 2), kernel=3, features=16)
 WHOLE = Layout(SET, NAMES)
 WITH_CHANNELS = ST_GCN.clone(strides=(1, 1), extra_channels=NAMES)
-TEMPORAL_CNN = TemporalCNN(landmark_set=SET, clip=31, hidden=16, dim=16, every=50)
+# One window at a time, as a CPU does with longer ones: how many a device has then changes no window's numbers.
+TEMPORAL_CNN = TemporalCNN(landmark_set=SET, clip=31, hidden=16, dim=16, every=50, chunk=31)
 # What is compared: the first network with every loss, the others with one.
 CASES = {name: (MODEL, name) for name in losses.names()} | {
     "st_gcn": (ST_GCN, "softmax"),
