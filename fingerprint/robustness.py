@@ -19,7 +19,8 @@ from fingerprint.data import degradations
 from fingerprint.data.degradations import DegradedSource
 from fingerprint.data.record_sources import RecordSource
 from fingerprint.errors import ConfigError
-from fingerprint.evaluate import leakage_statement, open_for
+from fingerprint.evaluate import open_for
+from fingerprint.evaluation_summary import leakage_statement
 from fingerprint.reports import robustness as reports
 from fingerprint.reports import robustness_document
 from fingerprint.reports.robustness_report import Curve, RobustnessReport
