@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from fingerprint.errors import ModelFileMissing, UnknownName
+from fingerprint.errors import UnknownName, WeightsMissing
 from fingerprint.generation import consistency, onnx, resize
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -115,14 +115,14 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
 
     Raises:
         UnknownName: no such score.
-        ModelFileMissing: the network is not in `folder`, or ONNX Runtime is not installed; says which file to get.
+        WeightsMissing: the network is not in `folder`, or ONNX Runtime is not installed; says which file to get.
     """
     if name not in NETWORKS:
         raise UnknownName("consistency score", name, NETWORKS)
     network = NETWORKS[name]
     path = pathlib.Path(folder or "") / network.file
     if folder is None or not path.is_file():
-        raise ModelFileMissing(
+        raise WeightsMissing(
             f"{name} wants {network.file} in the folder of weights: {network.official} ({network.licence}, "
             f"{network.address}) exported to ONNX, taking {network.takes} and giving {network.gives}"
         )

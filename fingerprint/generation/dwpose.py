@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fingerprint.errors import ModelFileMissing
+from fingerprint.errors import WeightsMissing
 from fingerprint.generation import onnx, resize
 from fingerprint.generation.faces import PUBLISHED_SCORE, Points
 
@@ -77,12 +77,12 @@ def load(folder: str | os.PathLike) -> DwPose:
     """The networks in a folder.
 
     Raises:
-        ModelFileMissing: a file is not there, or ONNX Runtime is not installed.
+        WeightsMissing: a file is not there, or ONNX Runtime is not installed.
     """
     folder = pathlib.Path(folder)
     for name in (DETECTOR, POSE):
         if not (folder / name).is_file():
-            raise ModelFileMissing(
+            raise WeightsMissing(
                 f"DWPose wants {DETECTOR} and {POSE} (IDEA-Research/DWPose, Apache-2.0); {name} is not in {folder}"
             )
     return DwPose(onnx.session(folder / DETECTOR), onnx.session(folder / POSE))

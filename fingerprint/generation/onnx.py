@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fingerprint.errors import ModelFileMissing
+from fingerprint.errors import WeightsMissing
 
 INSTALL = "pip install 'fingerprint[quality]'"
 
@@ -16,18 +16,18 @@ def session(path: pathlib.Path) -> Any:
     """A session of the network at `path`.
 
     Raises:
-        ModelFileMissing: ONNX Runtime is not installed, or cannot read the file.
+        WeightsMissing: ONNX Runtime is not installed, or cannot read the file.
     """
     try:
         import onnxruntime
     except ImportError as error:
-        raise ModelFileMissing(f"{path.name} wants ONNX Runtime, which is not installed: {INSTALL}") from error
+        raise WeightsMissing(f"{path.name} wants ONNX Runtime, which is not installed: {INSTALL}") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no base of their own
-        raise ModelFileMissing(f"{path} is no network that ONNX Runtime can read ({error})") from error
+        raise WeightsMissing(f"{path} is no network that ONNX Runtime can read ({error})") from error
 
 
 def run(network: Any, *inputs: np.ndarray) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fingerprint.errors import ModelFileMissing, UnknownName
+from fingerprint.errors import UnknownName, WeightsMissing
 from fingerprint.generation import consistency, consistency_networks
 
 
@@ -159,7 +159,7 @@ def test_networks_get_what_they_are_said_to_take():
 
 def test_an_absent_network_says_which_file_to_get(tmp_path):
     for name, network in consistency_networks.NETWORKS.items():
-        with pytest.raises(ModelFileMissing) as caught:
+        with pytest.raises(WeightsMissing) as caught:
             consistency_networks.load(name, tmp_path)
         said = str(caught.value)
         assert network.file in said and network.official in said and network.licence in said and network.address in said

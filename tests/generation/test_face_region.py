@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from fingerprint.errors import ModelFileMissing, VideoRefused
+from fingerprint.errors import VideoRefused, WeightsMissing
 from fingerprint.generation import dwpose, faces
 from fingerprint.landmarks import extract, topology, track, video
 
@@ -198,5 +198,5 @@ def test_dwpose_puts_the_face_where_it_is():
 
 
 def test_dwpose_without_its_files_says_which(tmp_path):
-    with pytest.raises(ModelFileMissing, match="yolox_l.onnx is not in"):
+    with pytest.raises(WeightsMissing, match="yolox_l.onnx is not in"):
         dwpose.load(tmp_path)
