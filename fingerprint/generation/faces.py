@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -180,24 +180,24 @@ def published_crops(points: Sequence[Points | None], width: int, height: int) ->
 
 
 def published_pictures(
-    pictures: Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]], crops: PublishedCrops, most: int
-) -> list[UInt8[np.ndarray, "height width 3"]]:
-    """The first `most` frames of the face video, all in the size of the first; the writing as MPEG-4 is left out.
+    pictures: Iterable[tuple[int, UInt8[np.ndarray, "height width 3"]]], crops: PublishedCrops
+) -> Iterator[tuple[int, UInt8[np.ndarray, "height width 3"]]]:
+    """The face video, frame by frame with its number, all in the size of the first; it is not written and read again.
 
     Args:
         pictures: number and pixels of the video's frames, in order; read no further than needed.
+        crops: of that video.
     """
-    boxes = dict(zip(crops.frames[:most], crops.boxes[:most], strict=True))
-    last = max(boxes, default=-1)
-    out: list[np.ndarray] = []
+    boxes = dict(zip(crops.frames, crops.boxes, strict=True))
+    size = None
     for index, picture in pictures:
         if index in boxes:
-            left, top, right, bottom = boxes[index]
+            left, top, right, bottom = boxes.pop(index)
             face = picture[top:bottom, left:right]
-            out.append(face if not out or face.shape == out[0].shape else resize.plain(face, *out[0].shape[:2]))
-        if index >= last:
-            break
-    return out
+            size = size or face.shape[:2]
+            yield index, face if face.shape[:2] == size else resize.plain(face, *size)
+        if not boxes:
+            return
 
 
 def track_points(track: LandmarkTrack, num_frames: int, width: int, height: int) -> list[Points | None]:

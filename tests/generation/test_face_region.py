@@ -1,5 +1,6 @@
 """Where the face is through a clip: as large, as steady and as sure as it is said to be."""
 
+import itertools
 import logging
 
 import numpy as np
@@ -125,9 +126,11 @@ def test_published_pictures_take_the_size_of_the_first():
             read.append(pair[0])
             yield pair
 
-    found = faces.published_pictures(pictures(), crops, 2)
-    assert [picture.shape for picture in found] == [(80, 80, 3)] * 2 and read == [0, 1, 2]
-    np.testing.assert_array_equal(found[0], video_frames[0][80:160, 80:160])
+    found = list(itertools.islice(faces.published_pictures(pictures(), crops), 2))
+    assert [(number, face.shape) for number, face in found] == [(0, (80, 80, 3)), (2, (80, 80, 3))]
+    assert read == [0, 1, 2]
+    np.testing.assert_array_equal(found[0][1], video_frames[0][80:160, 80:160])
+    assert len(list(faces.published_pictures(pictures(), crops))) == 3
 
 
 def test_points_of_a_track_stand_at_their_frame():
