@@ -58,6 +58,10 @@ class WeightsMissing(FingerprintError):
     """A quality network's weights are nowhere, or not those that results are made with."""
 
 
+class LibraryMissing(FingerprintError, ImportError):
+    """A library that only an extra of the installation brings; the message names the extra."""
+
+
 class NameRefused(FingerprintError, ValueError):
     """A file or identity name that matches no known pattern."""
 

@@ -138,7 +138,8 @@ def test_each_tool_has_one_place(module):
     assert not tools & {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "torch"}
     assert "av" not in tools or module.name == "fingerprint.landmarks.video"
     network = {"requests", "urllib", "http", "ftplib"}
-    assert not tools & network or (module.name == "fingerprint.landmarks.model_file" and tools & network == {"urllib"})
+    fetches = module.name in ("fingerprint.landmarks.model_file", "fingerprint.generation.weights")
+    assert not tools & network or (fetches and tools & network == {"urllib"})
 
 
 @by_name(HOUSE)

@@ -1,1 +1,1 @@
-"""Quality of generated talking-head video: how good is the avatar, beside how much of its driver shows."""
+"""Quality of generated talking-head videos: what the field's metrics say of them, and how sure that is."""

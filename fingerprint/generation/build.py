@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from fingerprint.errors import WeightsMissing
+from fingerprint.errors import LibraryMissing, WeightsMissing
 from fingerprint.generation import consistency_networks, metrics, recipes
 from fingerprint.generation.frames import Frames
 from fingerprint.generation.metrics import Metric
@@ -38,7 +38,7 @@ def build_metrics(
         names = ("fid", "kid") if name == "fid" and "kid" in wanted else (name,)
         try:
             makes.append(_make(names, definition, mode, networks, seed))
-        except WeightsMissing as missing:
+        except (WeightsMissing, LibraryMissing) as missing:
             skipped |= dict.fromkeys(names, str(missing))
     return makes, skipped
 
@@ -110,14 +110,10 @@ class _Networks:
     def identity(self) -> Callable[[Frames, Frames], Float[np.ndarray, " frame"]]:
         from fingerprint.generation import identity
 
-        network = identity.load(self._asked)
+        network = identity.FaceEmbedder(self._asked)
 
         def compare(reference: Frames, generated: Frames) -> Float[np.ndarray, " frame"]:
-            values = np.full(len(reference), np.nan)
             both = reference.shows_face & generated.shows_face
-            if both.any():
-                sides = (identity.embed(network, f.rgb[both], f.landmarks[both]) for f in (reference, generated))
-                values[both] = identity.csim(*sides)
-            return values
+            return identity.csim(*(network.embed(f.rgb, f.landmarks, both) for f in (reference, generated)))
 
         return compare

@@ -115,7 +115,8 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
 
     Raises:
         UnknownName: no such score.
-        WeightsMissing: the network is not in `folder`, or ONNX Runtime is not installed; says which file to get.
+        WeightsMissing: the network is not in `folder`; says which file to get.
+        LibraryMissing: ONNX Runtime is not installed.
     """
     if name not in NETWORKS:
         raise UnknownName("consistency score", name, NETWORKS)

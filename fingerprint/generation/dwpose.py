@@ -77,7 +77,7 @@ def load(folder: str | os.PathLike) -> DwPose:
     """The networks in a folder.
 
     Raises:
-        WeightsMissing: a file is not there, or ONNX Runtime is not installed.
+        WeightsMissing: a file is not there. LibraryMissing: ONNX Runtime is not installed.
     """
     folder = pathlib.Path(folder)
     for name in (DETECTOR, POSE):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fingerprint.errors import WeightsMissing
+from fingerprint.errors import LibraryMissing, WeightsMissing
 
 INSTALL = "pip install 'fingerprint[quality]'"
 
@@ -16,12 +16,13 @@ def session(path: pathlib.Path) -> Any:
     """A session of the network at `path`.
 
     Raises:
-        WeightsMissing: ONNX Runtime is not installed, or cannot read the file.
+        LibraryMissing: ONNX Runtime is not installed.
+        WeightsMissing: it cannot read the file.
     """
     try:
         import onnxruntime
     except ImportError as error:
-        raise WeightsMissing(f"{path.name} wants ONNX Runtime, which is not installed: {INSTALL}") from error
+        raise LibraryMissing(f"{path.name} wants ONNX Runtime, which is not installed: {INSTALL}") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

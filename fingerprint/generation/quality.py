@@ -81,7 +81,7 @@ def run(
     Raises:
         UnknownName: no such recipe or metric. DatasetError, VideoRefused: as `pairing.find_pairs`.
         ModelFileMissing: no landmark model.
-        WeightsMissing: DWPose was asked for and is not there, or no metric that was asked for can be had.
+        WeightsMissing, LibraryMissing: DWPose was asked for and cannot be had, or no metric that was asked for can.
     """
     began = time.perf_counter()
     definitions = recipes.recipe(request.mode, request.metrics)

@@ -104,7 +104,7 @@ _STANDARD = (
         "Unterthiner et al. (1812.01717)",
     ),
     Definition(
-        "e_fid", "E-FID (edges)", "", "lower", "face", False, ("inception", "opencv"),
+        "e_fid", "E-FID (edges)", "", "lower", "face", False, ("inception",),
         "FID of Canny edge images (100, 200).",
         "the name as the public face-avatar benchmark uses it",
     ),
@@ -157,7 +157,7 @@ _PUBLISHED = (
         _PUBLIC_CODE,
     ),
     Definition(
-        "e_fid", "E-FID (edges, one video)", "", "lower", "first16", True, ("inception", "opencv"),
+        "e_fid", "E-FID (edges, one video)", "", "lower", "first16", True, ("inception",),
         "The same as FID on Canny edge images (100, 200).",
         _PUBLIC_CODE,
     ),
