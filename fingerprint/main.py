@@ -7,7 +7,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-MODES = ("train_and_evaluate", "train", "evaluate")
+MODES = ("train_and_evaluate", "train", "evaluate", "quality")
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Experiment, e.g. configs/quickstart.py or configs/avaprintdb_gcn.py:cremad_gaga."
@@ -16,7 +16,11 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run: checkpoints, log, models, report. The same command resumes."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", MODES[0], MODES, "What to do. `evaluate` takes --config.evaluate.model, or the workdir's best model."
+    "mode",
+    MODES[0],
+    MODES,
+    "What to do. `evaluate` takes --config.evaluate.model, or the workdir's best model; "
+    "`quality` --config.quality.reference and .generated.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "host:port of process 0 of several, or `auto` on a Cloud TPU slice."
@@ -50,6 +54,10 @@ def main(argv: list[str]) -> int:
     try:
         parallel.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         with parallel.main_holds(lambda: workdir.locked(directory)):
+            if _MODE.value == "quality":
+                from fingerprint.app import quality  # MediaPipe is heavy
+
+                return quality.from_config(config, directory) if parallel.is_main() else 0
             model = config.evaluate.model or directory
             if _MODE.value == "evaluate":
                 checkpoint.resolve_model(model)

@@ -102,4 +102,17 @@ def defaults() -> ConfigDict:
     config.evaluate.replicates = 1000  # identity bootstrap
     config.evaluate.controls = True  # shuffled frames, static frame, baselines, target probe
     config.evaluate.development_split = ""  # take thresholds and calibration from this split instead of the model's own
+
+    config.quality = ConfigDict()  # of --mode=quality; the report lies in <workdir>/quality
+    config.quality.reference = ""  # folder of reference videos
+    config.quality.generated = ""  # folder of generated videos
+    config.quality.mode = "standard"  # standard | published
+    config.quality.metrics = ("all",)  # or names
+    config.quality.weights = ""  # folder of the networks' weights; empty: where they are kept
+    config.quality.landmark_model = ""  # MediaPipe's; empty: where it is kept
+    config.quality.identity_leakage = ""  # released model or working directory by which drivers are told; empty: not
+    config.quality.drivers = ""  # CSV file,driver,target of the generated videos, where names do not say
+    config.quality.dwpose = ""  # folder of DWPose's networks, for mode published
+    config.quality.processes = 1  # videos whose faces are looked for at the same time
+    config.quality.worst = 12  # frames to show side by side
     return config
