@@ -27,8 +27,9 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     """Of each generator: auc, low, high, eer, trials, people, videos, protocol; or reason, why there is none.
 
-    The trials are those of `claimed_target` where faces are driven by several people, else all pairs of videos; a mated
-    trial never shows one driving recording on both sides.
+    The trials are those of `claimed_target` where it is known that people drive each other's faces, else all pairs of
+    videos; a mated trial never shows one driving recording on both sides. All pairs also tell how much a driver's own
+    face, worn in all of its videos, gives away.
 
     Args:
         pairing: the videos; who drives them is read from their names.
@@ -43,7 +44,7 @@ def measure(
     found: dict[str, dict[str, Any]] = {}
     for generator in pairing.generators:
         pairs = [_labelled(pair, said) for pair in pairing.pairs if pair.generator == generator]
-        known = [pair for pair in pairs if pair[1] and pair[2]]
+        known = [pair for pair in pairs if pair[1]]
         if not known:
             found[generator] = {"reason": "no name says who drives these videos"}
             continue
@@ -55,7 +56,7 @@ def measure(
 
 
 def _labelled(pair: Pair, said: dict[pathlib.Path, calibrate.Labelled]) -> tuple[Pair, str, str]:
-    """The pair, its driver and its target; "" where they are not known."""
+    """The pair, its driver and whose face is shown; "" where that is not known."""
     item = said.get(pair.generated.resolve())
     driver, target = (item.driver, item.target) if item else (pair.driver, pair.target)
     return pair, names.canonical_identity(driver), names.canonical_identity(target)
@@ -67,13 +68,13 @@ def _told(known: list[tuple[Pair, str, str]], tracks: pathlib.Path, released: Re
     table = {
         "video_id": np.array([pair.name for pair in pairs]),
         "driver": np.array([driver for _, driver, _ in known]),
-        "target": np.array([target for _, _, target in known]),
+        "target": np.array([target or driver for _, driver, target in known]),
         "generator": np.array([pair.generator for pair in pairs]),
         "corpus": np.array([pair.corpus for pair in pairs]),
         "clip_id": np.array([pair.clip_id or pair.reference_file.name for pair in pairs]),
         "sentence": np.full(len(pairs), ""),
     }
-    protocol = protocols.choose(table)
+    protocol = protocols.choose(table) if all(target for _, _, target in known) else "all_pairs"
     trials = protocols.get(protocol)(table, seed=seed, max_trials=_MOST_TRIALS)
     vectors = [item.vectors if isinstance(item, Evidence) else np.zeros((0, 1)) for item in embedded]
     whole = [rows for rows in vectors if len(rows)]

@@ -86,9 +86,9 @@ class FrameMetric(_PerVideo):
         self._total, self._count = 0.0, 0
 
     def update(self, reference: Frames, generated: Frames) -> dict[str, Float[np.ndarray, " frame"]]:
-        """The next frames; those that one side has more are left out, and the generated ones take the other's size."""
+        """The next frames; those that one side has more are left out."""
         count = min(len(reference), len(generated))
-        values = self._compare(_head(reference, count), _sized(_head(generated, count), reference))
+        values = self._compare(_head(reference, count), _head(generated, count))
         known = values[~np.isnan(values)]
         self._total, self._count = self._total + float(known.sum()), self._count + len(known)
         return {self.names[0]: values}
@@ -101,11 +101,16 @@ class FrameMetric(_PerVideo):
 
 
 def pixels_of(function: Callable[[Pictures, Pictures], np.ndarray], cap: float = math.inf):
-    """A comparison of pixels for `FrameMetric`, always given `PIECE` frames so that it is compiled once a size."""
+    """A comparison of pixels for `FrameMetric`: the generated frames take the reference's size.
+
+    Args:
+        function: of frames, of which it is always given `PIECE`, so that it is compiled once a size.
+        cap: larger values become this.
+    """
 
     def compare(reference: Frames, generated: Frames) -> Float[np.ndarray, " frame"]:
         fill = ((0, PIECE - len(reference)), (0, 0), (0, 0), (0, 0))
-        values = function(np.pad(reference.rgb, fill), np.pad(generated.rgb, fill))
+        values = function(np.pad(reference.rgb, fill), np.pad(_sized(generated.rgb, reference.rgb), fill))
         return np.minimum(np.asarray(values, np.float64)[: len(reference)], cap)
 
     return compare
@@ -113,7 +118,8 @@ def pixels_of(function: Callable[[Pictures, Pictures], np.ndarray], cap: float =
 
 def pixel_cosine(reference: Frames, generated: Frames) -> Float[np.ndarray, " frame"]:
     """Cosine of two frames as vectors of pixel values, 0 where one is black: what the public benchmark calls CSIM."""
-    a, b = (frames.rgb.reshape(len(frames), -1).astype(np.float64) for frames in (reference, generated))
+    sides = reference.rgb, _sized(generated.rgb, reference.rgb)
+    a, b = (pixels.reshape(len(pixels), -1).astype(np.float64) for pixels in sides)
     length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.divide(np.einsum("fp,fp->f", a, b), length, out=np.zeros(len(a)), where=length > 0)
 
@@ -306,11 +312,9 @@ def _head(frames: Frames, count: int) -> Frames:
     return Frames(*(getattr(frames, name)[:count] for name in _ARRAYS), frames.fps)
 
 
-def _sized(frames: Frames, like: Frames) -> Frames:
-    size = like.rgb.shape[1:3]
-    if frames.rgb.shape[1:3] == size:
-        return frames
-    return dataclasses.replace(frames, rgb=np.stack([resize.plain(picture, *size) for picture in frames.rgb]))
+def _sized(pictures: Pictures, like: Pictures) -> Pictures:
+    size = like.shape[1:3]
+    return pictures if pictures.shape[1:3] == size else np.stack([resize.plain(one, *size) for one in pictures])
 
 
 _ARRAYS = ("rgb", "landmarks", "blendshapes", "shows_face", "seconds")

@@ -111,7 +111,9 @@ def _leakage_cell(entry: dict[str, Any]) -> Cell:
     if not wording.is_number(entry.get("auc")):
         return Cell("n/a", str(entry.get("reason", "")), True)
     found = {"value": entry["auc"], "low": entry.get("low"), "high": entry.get("high")}
-    behind = f"{_count(entry['people'], 'person', 'people')}, {wording.count(entry['trials'])} trials"
+    behind = (
+        f"{_count(entry['people'], 'person', 'people')}, {wording.count(entry['trials'])} trials, {entry['protocol']}"
+    )
     return Cell(wording.rate("auc", found), behind)
 
 

@@ -144,7 +144,7 @@ def test_what_is_written(report, tmp_path):
 
 def test_leakage_stands_beside_quality(report, tmp_path):
     told = {
-        "blurred": {"auc": 0.81, "low": 0.7, "high": 0.9, "trials": 40, "people": 4},
+        "blurred": {"auc": 0.81, "low": 0.7, "high": 0.9, "trials": 40, "people": 4, "protocol": "all_pairs"},
         "other": {"reason": "one driver"},
     }
     both = types.SimpleNamespace(**{**vars(report), "leakage": told, "leakage_model": {"digest": "d"}})
