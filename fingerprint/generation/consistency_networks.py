@@ -100,7 +100,7 @@ NETWORKS = {
         "musiq_spaq_ckpt-358bb6af.pth",
         "https://github.com/chaofengc/IQA-PyTorch/releases/download/v0.1-weights/musiq_spaq_ckpt-358bb6af.pth",
         "358bb6af",
-        "Apache-2.0",
+        "Apache-2.0; the conversion as IQA-PyTorch says",
         "float32 [1, 3, height, width] in [0, 1], longer side at most 512",
         "float32 [1, 1] in [0, 100]",
     ),

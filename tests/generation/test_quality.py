@@ -203,7 +203,7 @@ def test_without_any_metric_it_says_what_is_missing(request_of, tracks):
 
 def test_faces_are_written_on_demand(request_of, tracks, tmp_path):
     def make(*_):
-        return [lambda: Counter("fid", "face", [])], {}
+        return [lambda: Counter("fid", "whole", [])], {}
 
     quality.run(request_of(faces=tmp_path, metrics=["fid"]), tracks, make=make)
     assert video.open_video(tmp_path / "generated" / "blurred" / "a.mp4").num_frames == FRAMES
