@@ -147,6 +147,8 @@ def test_the_published_clip_is_filled_with_black():
         mean[: len(side)] = side.rgb[..., 0].astype(np.float32).mean(axis=(1, 2))
     expected = np.square(means[1] - means[0]).sum() - 2e-6 * 16
     assert metric.end_pair()["fvd"] == pytest.approx(expected, rel=1e-6)
+    metric.update(real, real)
+    assert metric.end_pair()["fvd"] == pytest.approx(-3.2e-5, rel=1e-9)
 
 
 def test_a_consistency_score_is_fresh_for_every_video():
