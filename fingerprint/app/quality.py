@@ -162,6 +162,9 @@ def show(result: dict[str, Any]) -> None:
     console.table(["generator", *titles.values(), *(["driver told, AUC"] if told else [])], rows)
     for name, reason in result["skipped"].items():
         console.warn([f"{name} is skipped: {reason}"])
+    for generator, entry in result["leakage"].items():
+        if "reason" in entry:
+            console.warn([f"{generator}: its driver is not told: {entry['reason']}"])
     console.warn(result["warnings"])
     for entry in (*result["failures"], *result["unmatched"]):
         console.warn([f"{entry.get('video', entry.get('name'))}: {entry['reason']}"])
