@@ -17,6 +17,8 @@ TEST = [
     "nbformat>=5.10",
     "ipykernel>=6.29",
     "beartype>=0.18",
+    "onnxruntime>=1.18",
+    "scikit-image>=0.24",
 ]
 
 setuptools.setup(
@@ -50,6 +52,7 @@ setuptools.setup(
         "orbax-checkpoint>=0.11",
         "pyarrow>=16",
         "rich>=13.7",
+        "scipy>=1.11",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.9",
         "tqdm>=4.66",
@@ -67,7 +70,14 @@ setuptools.setup(
             "dill>=0.3.8",
         ],
         "beam": ["apache-beam>=2.65"],
-        "benchmark": ["torch>=2.6", "torch-geometric>=2.6", "scikit-learn>=1.5"],
+        "quality": ["onnxruntime>=1.18"],
+        "benchmark": [
+            "torch>=2.6",
+            "torch-geometric>=2.6",
+            "torchmetrics>=1.5",
+            "scikit-image>=0.24",
+            "scikit-learn>=1.5",
+        ],
         "test": TEST,
     },
 )

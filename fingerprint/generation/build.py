@@ -1,0 +1,119 @@
+"""From a recipe's definitions to metrics that count: weights are looked for once, and what is missing is skipped."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from fingerprint.errors import LibraryMissing, WeightsMissing
+from fingerprint.generation import consistency_networks, metrics, recipes
+from fingerprint.generation.frames import Frames
+from fingerprint.generation.metrics import Metric
+from fingerprint.generation.recipes import Definition
+
+Make = Callable[[], Metric]
+
+
+def build_metrics(
+    definitions: Sequence[Definition], mode: str, weights: str | os.PathLike | None, seed: int = 0
+) -> tuple[list[Make], dict[str, str]]:
+    """What makes each metric anew for a generator, and by name why those that are missing cannot be had.
+
+    Args:
+        definitions: of the recipe `mode`.
+        weights: folder of the networks' weights; None looks where `weights.find` does.
+        seed: of KID's sample.
+    """
+    networks = _Networks(weights)
+    makes: list[Make] = []
+    skipped: dict[str, str] = {}
+    wanted = {definition.name: definition for definition in definitions}
+    for name, definition in wanted.items():
+        if name == "kid" and "fid" in wanted:
+            continue  # they share their features
+        names = ("fid", "kid") if name == "fid" and "kid" in wanted else (name,)
+        try:
+            makes.append(_make(names, definition, mode, networks, seed))
+        except (WeightsMissing, LibraryMissing) as missing:
+            skipped |= dict.fromkeys(names, str(missing))
+    return makes, skipped
+
+
+def _make(names: tuple[str, ...], definition: Definition, mode: str, networks: _Networks, seed: int) -> Make:
+    name, region = names[0], definition.region
+    published = mode == recipes.PUBLISHED
+    if name in recipes.CONSISTENCY:
+        score = consistency_networks.load(name, networks.folder)
+        return lambda: metrics.ConsistencyMetric(name, region, score)
+    if name in ("fid", "kid", "e_fid"):
+        features = networks.inception
+        prepare = networks.edges if name == "e_fid" else _as_they_are
+        if published:
+            return lambda: metrics.PublishedFrechet(name, region, features, prepare)
+        return lambda: metrics.FrechetMetric(names, region, features, prepare=prepare, seed=seed)
+    if name == "fvd":
+        clips = networks.i3d(signed=not published)
+        kind = metrics.PublishedClip if published else metrics.ClipMetric
+        return lambda: kind(name, region, clips)
+    if name == "expression_fid":
+        return lambda: metrics.ExpressionMetric(name, region)
+    if name == "csim":
+        compare = metrics.pixel_cosine if published else networks.identity
+    else:
+        from fingerprint.generation import pixels
+
+        function = {"psnr": pixels.psnr, "ssim": pixels.ssim}[name]
+        compare = metrics.pixels_of(function, metrics.PSNR_OF_EQUALS if name == "psnr" else np.inf)
+    return lambda: metrics.FrameMetric(name, region, compare)
+
+
+def _as_they_are(frames: metrics.Pictures) -> metrics.Pictures:
+    return frames
+
+
+class _Networks:
+    """The networks, each loaded when first asked for; jax and ONNX Runtime with them."""
+
+    def __init__(self, folder: str | os.PathLike | None):
+        self._asked = folder
+
+    @property
+    def folder(self) -> os.PathLike:
+        from fingerprint.generation import weights
+
+        return weights.folder_of(self._asked)
+
+    @functools.cached_property
+    def inception(self) -> metrics.FrameFeatures:
+        from fingerprint.generation import inception
+
+        params = inception.load(self._asked)
+        return lambda frames: inception.features(params, frames)
+
+    @functools.cached_property
+    def edges(self) -> Callable[[metrics.Pictures], metrics.Pictures]:
+        from fingerprint.generation import expression
+
+        return expression.edges
+
+    def i3d(self, *, signed: bool) -> metrics.ClipFeatures:
+        from fingerprint.generation import i3d
+
+        params = i3d.load(self._asked)
+        return lambda clips: i3d.features(params, clips, signed=signed)
+
+    @functools.cached_property
+    def identity(self) -> Callable[[Frames, Frames], Float[np.ndarray, " frame"]]:
+        from fingerprint.generation import identity
+
+        network = identity.FaceEmbedder(self._asked)
+
+        def compare(reference: Frames, generated: Frames) -> Float[np.ndarray, " frame"]:
+            both = reference.shows_face & generated.shows_face
+            return identity.csim(*(network.embed(f.rgb, f.landmarks, both) for f in (reference, generated)))
+
+        return compare

