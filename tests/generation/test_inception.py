@@ -26,7 +26,7 @@ def params():
 
 def test_features_are_those_of_the_published_graph(params):
     frames = originals.pictures(2, 96, 128)
-    found = inception.features(params, frames, batch=2)
+    found = inception.features(params, frames)
     assert found.dtype == np.float32 and found.shape == (2, inception.FEATURES)
     np.testing.assert_allclose(found[:, ::128], PUBLISHED, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), LENGTHS, rtol=1e-5)
