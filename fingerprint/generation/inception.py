@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 from fingerprint.generation import weights
-from fingerprint.generation.layers import Params, convolution, max_pool, mean_pool_same, resize
+from fingerprint.generation.layers import Params, convolution, in_flight, max_pool, mean_pool_same, resize
 
 FEATURES = 2048
 _SIDE = 299
@@ -31,15 +31,16 @@ def load(folder: str | os.PathLike | None = None) -> Params:
 
 
 def features(
-    params: Params, frames: UInt8[np.ndarray, "frame height width 3"], *, batch: int = 16
+    params: Params, frames: UInt8[np.ndarray, "frame height width 3"], *, batch: int | None = None
 ) -> Float32[np.ndarray, "frame 2048"]:
     """Features of the last pooling layer.
 
     Args:
         params: as `load` gives them.
         frames: RGB of any size.
-        batch: frames in flight; results do not depend on it.
+        batch: frames in flight, by default 2 on a CPU and 64 elsewhere; results do not depend on it.
     """
+    batch = in_flight(batch, 2, 64)
     out = np.empty((len(frames), FEATURES), np.float32)
     for start in range(0, len(frames), batch):
         part = frames[start : start + batch]

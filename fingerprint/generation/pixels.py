@@ -43,7 +43,7 @@ def ssim(reference: Frames, generated: Frames) -> Float64[np.ndarray, "frame"]:
     _check(reference, generated)
     if min(reference.shape[1:3]) < _WINDOW:
         raise ArrayRefused("frames", "shape", f"{reference.shape[1:3]} pixels; wanted at least 7 x 7")
-    return np.asarray(_similarity(reference, generated)).astype(np.float64).mean((1, 2))
+    return np.asarray(_similarity(reference, generated)).astype(np.float64).mean(1)
 
 
 def _check(reference: np.ndarray, generated: np.ndarray) -> None:
@@ -61,15 +61,27 @@ def _check(reference: np.ndarray, generated: np.ndarray) -> None:
 def _squared_differences(
     reference: UInt8[Array, "frame height width 3"], generated: UInt8[Array, "frame height width 3"]
 ) -> Int32[Array, "frame height"]:
-    return jnp.square(reference.astype(jnp.int32) - generated.astype(jnp.int32)).sum((2, 3))
+    """Sums of each row; frame by frame and the channels side by side, which suits a CPU's cache and vectors."""
+
+    def of_rows(pair):
+        x, y = (frame.reshape(len(frame), -1).astype(jnp.int32) for frame in pair)
+        return jnp.square(x - y).sum(1)
+
+    return jax.lax.map(of_rows, (reference, generated))
 
 
 @jax.jit
 def _similarity(
     reference: UInt8[Array, "frame height width 3"], generated: UInt8[Array, "frame height width 3"]
-) -> Float32[Array, "frame inner_height 3"]:
-    """Mean similarity of each row and channel."""
-    x, y = reference.astype(jnp.int32), generated.astype(jnp.int32)
+) -> Float32[Array, "frame inner_height"]:
+    """Mean similarity of each row."""
+    return jax.lax.map(lambda pair: _similarity_of_rows(*pair), (reference, generated))
+
+
+def _similarity_of_rows(
+    reference: UInt8[Array, "height width 3"], generated: UInt8[Array, "height width 3"]
+) -> Float32[Array, "inner_height"]:
+    x, y = (frame.reshape(len(frame), -1).astype(jnp.int32) for frame in (reference, generated))
     count = _WINDOW**2
     sum_x, sum_y = _window_sums(x), _window_sums(y)
     # count² times the mean's square, and count (count - 1) times the sample covariance: whole numbers.
@@ -79,11 +91,11 @@ def _similarity(
     shared = count * _window_sums(x * y) - sum_x * sum_y
     spread, shared = (v.astype(jnp.float32) / (count * (count - 1)) for v in (spread, shared))
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    return ((2 * product + c1) * (2 * shared + c2) / ((squares + c1) * (spread + c2))).mean(2)
+    return ((2 * product + c1) * (2 * shared + c2) / ((squares + c1) * (spread + c2))).mean(1)
 
 
-def _window_sums(x: Int32[Array, "frame height width 3"]) -> Int32[Array, "frame inner_height inner_width 3"]:
-    for axis in (1, 2):
-        length = x.shape[axis] - _WINDOW + 1
-        x = sum(jax.lax.slice_in_dim(x, i, i + length, axis=axis) for i in range(_WINDOW))
+def _window_sums(x: Int32[Array, "height width_3"]) -> Int32[Array, "inner_height inner_width_3"]:
+    """Sums over windows, the three channels of a pixel lying side by side."""
+    for window, step in (((_WINDOW, 1), (1, 1)), ((1, _WINDOW), (1, 3))):
+        x = jax.lax.reduce_window(x, 0, jax.lax.add, window, (1, 1), "VALID", window_dilation=step)
     return x

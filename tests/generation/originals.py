@@ -71,13 +71,12 @@ def i3d():
             fill(network._modules[name], layer, tree["batch_stats"][name])
 
     @torch.no_grad()
-    def features(clips: np.ndarray, signed: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def features(clips: np.ndarray, *, pooled: bool = False, signed: bool = True) -> np.ndarray:
         x = torch.from_numpy(clips).permute(0, 1, 4, 2, 3).float()
         flat = torch.nn.functional.interpolate(x.flatten(0, 1), (224, 224), mode="bilinear", align_corners=False)
         x = flat.unflatten(0, x.shape[:2]).transpose(1, 2) / 255
         x = 2 * x - 1 if signed else x
-        pooled = network.extract_features(x).mean((2, 3, 4))
-        return network(x).numpy(), pooled.numpy()
+        return (network.extract_features(x).mean((2, 3, 4)) if pooled else network(x)).numpy()
 
     return features
 

@@ -27,15 +27,15 @@ def clips():
 
 
 def test_features_are_those_of_pytorch_i3d(params, clips):
-    logits = i3d.features(params, clips, batch=1)
+    logits = i3d.features(params, clips)
     assert logits.dtype == np.float32 and logits.shape == (1, i3d.LOGITS)
     np.testing.assert_allclose(logits[0, ::25], LOGITS, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(i3d.features(params, clips, batch=1, pooled=True)[0, ::64], POOLED, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_features_of_frames_in_0_to_1(params, clips):
-    unsigned = i3d.features(params, clips, batch=1, signed=False)
+def test_pooled_features_and_frames_in_0_to_1(params, clips):
+    np.testing.assert_allclose(i3d.features(params, clips, pooled=True)[0, ::64], POOLED, rtol=1e-4, atol=1e-5)
+    unsigned = i3d.features(params, clips, signed=False)
     np.testing.assert_allclose(unsigned[0, ::25], UNSIGNED, rtol=1e-4, atol=1e-4)
 
 
@@ -44,11 +44,9 @@ def test_features_of_frames_in_0_to_1(params, clips):
 def test_parity_with_pytorch_i3d(params, shape):
     clips = originals.pictures(*shape)[None]
     clips[0, -2:] = np.random.default_rng(0).integers(0, 256, (2, *shape[1:], 3))
-    logits, pooled = originals.i3d()(clips)
-    for found, wanted in (
-        (i3d.features(params, clips, batch=1), logits),
-        (i3d.features(params, clips, batch=1, pooled=True), pooled),
-    ):
+    published = originals.i3d()
+    for pooled in (False, True):
+        found, wanted = i3d.features(params, clips, pooled=pooled), published(clips, pooled=pooled)
         assert np.linalg.norm(found - wanted) < 2e-5 * np.linalg.norm(wanted)
 
 
