@@ -33,7 +33,7 @@ _FREE = (
     "evaluate.model", "evaluate.name", "evaluate.title", "evaluate.more_", "evaluate.balanced_pairs",
     "evaluate.identification_far", "evaluate.max_trials", "evaluate.stride",
     "evaluate.batch_size", "evaluate.replicates", "evaluate.controls", "evaluate.development_split",
-    "evaluate.scoring",
+    "evaluate.scoring", "robustness", "quality",
 )  # fmt: skip
 
 

