@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fingerprint.embed import ReleasedModel
-from fingerprint.errors import UnknownName
+from fingerprint.errors import ConfigError, UnknownName
 from fingerprint.verification.scoring import Scoring
 
 
@@ -17,6 +17,8 @@ def configured(config: ConfigDict) -> Scoring:
     Raises:
         UnknownName, ConfigError: as `Scoring`.
     """
+    if (size := config.scoring.cohort_size) < 2:
+        raise ConfigError(f"scoring.cohort_size is {size}; wanted at least 2 training people")
     return Scoring.from_dict({name: value for name, value in config.scoring.items() if name != "cohort_size"})
 
 
@@ -32,9 +34,9 @@ def chosen(config: ConfigDict, released: ReleasedModel) -> tuple[dict[str, Any],
         raise UnknownName("evaluate.scoring", config.evaluate.scoring, ("model", "config"))
     scoring = released.scoring if config.evaluate.scoring == "model" else configured(config)
     scoring.check_cohort(0 if released.cohort is None else len(released.cohort))
-    arguments = {"scoring": scoring, "cohort": released.cohort}
+    arguments = {"scoring": scoring, "cohort": None if scoring.norm == "none" else released.cohort}
     points = {name: released.document[name] for name in ("thresholds", "calibration") if name in released.document}
-    if scoring == released.scoring or not points:
+    if scoring.in_use() == released.scoring.in_use() or not points:
         return arguments, points, []
     return (
         arguments,

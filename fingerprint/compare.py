@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from fingerprint import back_end, checkpoint, embed, parallel, provenance, workdir
@@ -150,8 +151,8 @@ def make_run(
 ) -> Run:
     """One run: the entry's configuration with what all entries share."""
     model = entry.evaluate.model
-    restored = model.replace("{seed}", str(seed))
-    seeded = not model or restored != model
+    restored = model.replace("{seed}", str(seed)).replace("{fold}", str(fold))
+    seeded = not model or "{seed}" in model
     training = entry.copy_and_resolve_references()
     training.seed = seed
     for name in ("data_dir", "build", "test_split", "folds"):
@@ -315,8 +316,12 @@ def evaluation_settings(run: Run, config: ConfigDict) -> dict[str, Any]:
 
 
 def is_finished(run: Run) -> bool:
-    """All evaluations of the run stand."""
-    return set(read_record(run)["tests"]) >= set(run.tests)
+    """All evaluations of the run stand, as they are asked for now."""
+    done = read_record(run)["tests"]
+    return all(
+        name in done and not options_differing(done[name], evaluation_settings(run, config))
+        for name, config in run.tests.items()
+    )
 
 
 def measure_cost(model: str) -> dict[str, float]:
@@ -327,17 +332,20 @@ def measure_cost(model: str) -> dict[str, float]:
     devices.
     """
     released = embed.open_model(model, batch_size=_TIMED)
-    document, embedder = released.document, released.embedder
-    options = {**document["model"], "landmark_set": document["landmark_set"]}
-    if "chunk" in options:
+    embedder = released.embedder
+    layout = embedder.layout
+    options = {**released.document["model"], "landmark_set": layout.landmark_set, "extra_channels": layout.channels}
+    if registry.takes(options["name"], "chunk"):
         options["chunk"] = 0  # XLA counts the body of a loop once
     whole = registry.build(options)
-    shape = (embedder.spec.length, topology.get(document["landmark_set"]).num_vertices, 3)
+    shape = (embedder.spec.length, layout.num_vertices, 3)
     rows = jax.ShapeDtypeStruct((1, *shape), jnp.float32), jax.ShapeDtypeStruct((1, shape[0]), bool)
     program = jax.jit(lambda params, windows, mask: whole.apply({"params": params}, windows, mask).vector)
     counted = program.lower(released.params, *rows).cost_analysis() or {}
-    windows = jnp.asarray(topology.get(document["landmark_set"]).reference_shape)
-    windows = jax.device_get(jnp.broadcast_to(windows, (embedder.batch_size, *shape)))
+    face = topology.get(layout.landmark_set).reference_shape
+    frame = np.zeros(shape[1:], np.float32)
+    frame[: len(face)] = face
+    windows = np.broadcast_to(frame, (embedder.batch_size, *shape))
     mask = jax.device_get(jnp.ones(windows.shape[:2], bool))
     seconds = []
     for _ in range(1 + _REPEATS):  # the first compiles

@@ -67,7 +67,7 @@ def tabulate(config: ConfigDict, results: list[RunResult], origin: dict[str, Any
         title=config.compare.title,
         headline=compose_headline(rows, reference),
         provenance=origin,
-        protocol=[protocol_of(result, tables, reports) for result in unique_sets(results)],
+        protocol=[protocol_of(result, tables) for result in unique_sets(results)],
         reference=reference,
         systems=rows,
         contrasts=contrasts(config, paired) if several else [],
@@ -151,6 +151,8 @@ def row_of(system, results, tables, reports, paired: intervals.Paired) -> dict[s
         "network": found[0]["model"]["name"],
         "dataset": found[0]["data"]["dataset"],
         "reading": found[0]["data"]["reading"],
+        "score": found[0]["protocol"]["fusion"],
+        "leakage": found[0]["protocol"]["leakage"],
         "window": found[0]["model"]["window"],
         "seeds": list(dict.fromkeys(r.seed for r in results)),
         "trials": sum(len(tables[id(fold[0])]) for fold in by_fold(results)),
@@ -245,19 +247,24 @@ def differences(paired: intervals.Paired, system: str, reference: str) -> dict[s
 
 
 def contrasts(config: ConfigDict, paired: intervals.Paired) -> list[dict[str, Any]]:
-    """Of several test sets: every entry on each later test set minus itself on the first."""
+    """Of several test sets: every entry on each later one minus itself on the first, and, on each, every other entry
+    minus the reference's (without one, the first)."""
     first, *others = config.compare.tests
+    names = list(config.compare.entries)
+    entry = next((name for name in names if config.compare.reference.startswith(f"{name}_on_")), names[0])
+    further = [name for name in names if name != entry]
+    pairs = [(f"{name}_on_{test}", f"{name}_on_{first}") for name in names for test in others]
+    pairs += [(f"{name}_on_{test}", f"{entry}_on_{test}") for test in config.compare.tests for name in further]
     return [
-        {"entry": entry, "test": test, "minus": first}
-        | {m: dataclasses.asdict(paired.difference(f"{entry}_on_{test}", f"{entry}_on_{first}", m)) for m in METRICS}
-        for entry in config.compare.entries
-        for test in others
+        {"system": system, "minus": minus}
+        | {m: dataclasses.asdict(paired.difference(system, minus, m)) for m in METRICS}
+        for system, minus in pairs
     ]
 
 
-def protocol_of(result: RunResult, tables, reports) -> dict[str, Any]:
+def protocol_of(result: RunResult, tables) -> dict[str, Any]:
     """What a test set's trials are."""
-    table, protocol = tables[id(result)], reports[id(result)]["protocol"]
+    table = tables[id(result)]
     return {
         "test": result.test,
         "fold": result.fold,
@@ -267,8 +274,6 @@ def protocol_of(result: RunResult, tables, reports) -> dict[str, Any]:
         "mated": int(table.mated.sum()),
         "scored_by_all": int((~np.isnan(table.scores)).sum()),
         "people": len(table.drivers),
-        "fusion": protocol["fusion"],
-        "leakage": protocol["leakage"],
     }
 
 

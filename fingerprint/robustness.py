@@ -10,8 +10,10 @@ import contextlib
 import dataclasses
 import pathlib
 import time
+from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
 from fingerprint import back_end, embed, parallel, provenance, workdir
@@ -80,13 +82,15 @@ def measure(config: ConfigDict, directory: str, model_path: str) -> pathlib.Path
             found = []
             for severity in severities:
                 worse = DegradedSource(
-                    source, name, severity, landmark_set=source.landmark_set, seed=config.seed, rows=rows
+                    source, name, severity, landmark_set=released.embedder.landmark_set, seed=config.seed, rows=rows
                 )
                 label = degradations.get(name).label(severity)
                 found.append(row_of(severity, label, comparison.degraded(windows(worse, f"{name} {label}", rows))))
             curves.append(curve_of(name, found))
         if parallel.is_main():
-            report = _compose(config, released, source, subject, comparison, curves, time.perf_counter() - began)
+            warnings = [*kept_clean(released, plan), *unaffected(plan, subject.videos["fps"][probes])]
+            seconds = time.perf_counter() - began
+            report = _compose(config, released, source, subject, comparison, curves, warnings, seconds)
             out.mkdir(parents=True, exist_ok=True)
             written = reports.write(report, out)
             print(f"{report.title}\n{robustness_document.headline(report)}\nReport: {written['html']}", flush=True)
@@ -147,7 +151,27 @@ def curve_of(name: str, rows: list[dict]) -> Curve:
     return Curve(name, known.summary, known.axis, rows)
 
 
-def _compose(config, released, source, subject, comparison: Comparison, curves, seconds: float) -> RobustnessReport:
+def unaffected(plan: Plan, fps: Float[np.ndarray, "video"]) -> list[str]:
+    """Sentences on videos whose frame rate is not above the one asked for."""
+    return [
+        f"{name} {degradations.get(name).label(severity)}: {int((fps <= severity).sum())} of {len(fps)} videos have no "
+        "higher rate and stay as they are"
+        for name, severities in plan.items()
+        if degradations.get(name).needs_rate
+        for severity in severities
+        if severity and (fps <= severity).any()
+    ]
+
+
+def kept_clean(released: embed.ReleasedModel, names: Iterable[str]) -> list[str]:
+    """A sentence where a model reads what these degradations leave as it is."""
+    stored, spared = released.embedder.layout.stored, [name for name in names if name in degradations.OF_LANDMARKS]
+    if not stored or not spared:
+        return []
+    return [f"{', '.join(spared)}: of landmarks only; the model's {' and '.join(stored)} stayed clean"]
+
+
+def _compose(config, released, source, subject, comparison, curves, warnings, seconds: float) -> RobustnessReport:
     document, videos, trials = released.document, subject.videos, subject.trials
     both = config.robustness.degrade_enrolment
     return RobustnessReport(
@@ -166,6 +190,7 @@ def _compose(config, released, source, subject, comparison: Comparison, curves, 
             "digest": released.digest,
             "directory": str(released.directory),
             "normalization": document["normalization"],
+            "channels": list(released.embedder.layout.channels),
             "window": dataclasses.asdict(released.embedder.spec),
         },
         protocol={
@@ -183,5 +208,6 @@ def _compose(config, released, source, subject, comparison: Comparison, curves, 
             "seed": config.seed,
             "seconds": round(seconds, 1),
         },
+        warnings=warnings,
         config=config.to_dict(),
     )

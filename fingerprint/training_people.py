@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from fingerprint.data import records
+from fingerprint.data.input_pipeline import usable_records
 from fingerprint.data.record_sources import RecordSource
 from fingerprint.embed import Embedder
 from fingerprint.landmarks.names import canonical_identity
@@ -44,8 +45,7 @@ class CohortRecords:
     def __init__(self, source: RecordSource, size: int, seed: int, spec: WindowSpec):
         self._source, self._metadata = source, source.metadata()
         videos = records.tabulate_videos(self._metadata)
-        long_enough = spec.resample or spec.pad_short or videos["num_frames"] >= spec.length
-        usable = (videos["num_valid"] >= spec.least_valid) & long_enough
+        usable = np.logical_or.reduceat(usable_records(source, spec), videos["records"][:, 0])
         names = map(canonical_identity, videos["driver"].tolist())
         person = np.array([f"{corpus}/{name}" for corpus, name in zip(videos["corpus"].tolist(), names, strict=True)])
         chosen = cohort.draw(person, usable, size, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -361,12 +362,7 @@ class Validation:
             "landmark_set": data.landmark_set,
             "normalization": data.normalization,
             "channels": list(self._embedder.layout.channels),
-            "window": {
-                "length": spec.length,
-                "stride": spec.stride,
-                "min_valid": spec.min_valid,
-                "pad_short": spec.pad_short,
-            },
+            "window": dataclasses.asdict(spec),
             "step": step,
             "validation": {
                 **row,

@@ -183,3 +183,26 @@ def test_quality_of_a_split_is_that_of_its_videos(splits):
 def test_the_defaults_are_the_options_defaults():
 
     assert back_end.configured(options.defaults()) == scoring.Scoring()
+
+
+def test_a_released_model_cuts_windows_as_training_did(splits, tmp_path, quick_compilation):
+    config = configuration()
+    config.data.window.resample = 20
+    train.train(config, str(tmp_path))
+    assert embed.open_model(tmp_path).embedder.spec == WindowSpec(**config.data.window)
+
+
+def test_options_that_are_not_in_use_change_nothing(run, tmp_path):
+    config = configuration(over_windows="top_k", top_k=2, norm="as", as_top=3, calibration="quality", sharpness=3.0)
+    config.evaluate.scoring = "config"
+    released = embed.open_model(run)
+    _, points, dropped = back_end.chosen(config, released)
+    assert points and not dropped
+    config.scoring.norm = "none"
+    arguments, points, dropped = back_end.chosen(config, released)
+    assert arguments["cohort"] is None and not points and dropped
+
+
+def test_a_cohort_of_nobody_is_refused():
+    with pytest.raises(ConfigError, match="cohort_size is -3; wanted at least 2"):
+        back_end.configured(configuration(cohort_size=-3))

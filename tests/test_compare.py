@@ -247,8 +247,13 @@ def test_test_sets_make_a_row_each_and_the_difference_between_them(calls, tmp_pa
     assert [row["system"] for row in found["systems"]] == ["a_on_clear", "a_on_hidden", "b_on_clear", "b_on_hidden"]
     assert len([what for what, _ in calls if what == "train"]) == 4
     assert (tmp_path / "a" / "seed_0" / "evaluation_hidden" / "scores.csv").exists()
-    (first, _) = found["contrasts"]
-    assert (first["entry"], first["test"], first["minus"]) == ("a", "hidden", "clear")
+    first = found["contrasts"][0]
+    assert [(row["system"], row["minus"]) for row in found["contrasts"]] == [
+        ("a_on_hidden", "a_on_clear"),
+        ("b_on_hidden", "b_on_clear"),
+        ("b_on_clear", "a_on_clear"),
+        ("b_on_hidden", "a_on_hidden"),
+    ]
     assert first["auc"] == {
         "value": 0.0,
         "low": 0.0,

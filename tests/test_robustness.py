@@ -10,6 +10,7 @@ import pytest
 
 from fingerprint import checkpoint, embed, options, robustness, workdir
 from fingerprint.data import datasets, degradations, records
+from fingerprint.data.one_face import OneFaceSource
 from fingerprint.errors import ConfigError, UnknownName
 from fingerprint.models import registry
 from fingerprint.verification import protocols
@@ -45,7 +46,6 @@ def config():
 @pytest.fixture
 def source(monkeypatch):
     source = make_source(drivers=9, targets=1, clips=3, frames=24, seed=1)
-    source.landmark_set = "avaprintdb109"
     for record in source.records:
         record["corpus"] = "made_up"
     monkeypatch.setattr(datasets, "open_split", lambda config, split: source)
@@ -166,3 +166,19 @@ def test_asked_to_stop_it_writes_nothing(source, config, model_dir, tmp_path, mo
 def test_the_default_severities_are_sound():
     plan = robustness.planned(options.defaults().robustness.severities.to_dict())
     assert tuple(plan) == degradations.names()
+
+
+def test_sources_in_another_reading_are_degraded_too(source, config, model_dir, tmp_path, monkeypatch):
+    """Not every source says its landmark set."""
+    monkeypatch.setattr(datasets, "open_split", lambda config, split: OneFaceSource(source))
+    config.robustness.severities.jitter = (0.05,)
+    robustness.measure(config, str(tmp_path), str(model_dir))
+    (curve,) = report_of(tmp_path)["curves"]
+    assert curve["rows"][0]["similarity"]["mean"] < 1
+
+
+def test_a_rate_that_videos_do_not_exceed_is_said(source, config, model_dir, tmp_path):
+    config.robustness.severities.frame_rate = (30.0,)
+    robustness.measure(config, str(tmp_path), str(model_dir))
+    (warning,) = report_of(tmp_path)["warnings"]
+    assert "26 of 26 videos have no higher rate" in warning

@@ -81,7 +81,7 @@ def _told(known: list[tuple[Pair, str, str]], tracks: pathlib.Path, released: Re
     if not whole:
         raise RatesError("no video is long enough for a window of the model")
     video = np.repeat(np.arange(len(vectors)), [len(rows) for rows in vectors])
-    scores = scoring.cosine_mean(np.concatenate(whole), video, len(pairs), trials)
+    scores = scoring.score(released.scoring, np.concatenate(whole), video, len(pairs), trials, released.cohort)
     curve = error_rates.DetCurve.from_scores(scores, trials.mated)
     people = trials.reference_driver, trials.probe_driver
     spread = intervals.bootstrap(scores, trials.mated, *people, seed=seed, metrics=("auc", "eer"))["auc"]

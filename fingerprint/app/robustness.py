@@ -61,6 +61,8 @@ def run(
     raw = np.array([row for row, (label, _) in enumerate(usable) if not label.path.name.endswith(track.SUFFIX)], int)
     if len(raw) < len(usable):
         warnings.append(f"{len(usable) - len(raw)} track files cannot be re-encoded: re-encoding is of the videos only")
+    warnings += robustness.kept_clean(released, plan)
+    warnings += robustness.unaffected(plan, np.array([item.track.fps for _, item in usable]))
     curves = []
     if len(raw):
         curves += _reencodings(subject, raw, crf, heights, how)
@@ -114,7 +116,7 @@ class _Subject:
             self.doubts.append(
                 f"{people} people are few: intervals want at least {LEAST_IDENTITIES}, and error rates say little"
             )
-        self.windows = _windows([item for _, item in usable])
+        self.windows = _windows([item for _, item in usable], range(len(usable)))
 
     def comparison(self, rows: np.ndarray) -> Comparison:
         """Of these videos as probes with all as references."""
@@ -128,12 +130,11 @@ class _Subject:
         )  # fmt: skip
 
 
-def _windows(found: Sequence[Evidence | FingerprintError], rows: Sequence[int] | None = None) -> EmbeddedVideos:
-    """Windows of what could be embedded; `rows`: of the video table."""
-    rows = range(len(found)) if rows is None else rows
+def _windows(found: Sequence[Evidence | FingerprintError], rows: Sequence[int], dim: int = 0) -> EmbeddedVideos:
+    """Windows of what could be embedded, of length `dim` where there is none; `rows`: of the video table."""
     items = [(row, item) for row, item in zip(rows, found, strict=True) if isinstance(item, Evidence)]
     if not items:
-        return EmbeddedVideos(np.zeros((0, 1), np.float32), np.zeros(0, np.int64))
+        return EmbeddedVideos(np.zeros((0, dim), np.float32), np.zeros(0, np.int64))
     return EmbeddedVideos(
         np.concatenate([item.vectors for _, item in items]),
         np.repeat([row for row, _ in items], [len(item.vectors) for _, item in items]),
@@ -215,7 +216,7 @@ def _reencoded(
             rows.append(row)
             paths.append(path)
         found = _acquire(paths, subject.released, how, label) if paths else []
-    return _windows(found, rows), float(np.mean(rates)) if rates else None
+    return _windows(found, rows, subject.windows.vector.shape[1]), float(np.mean(rates)) if rates else None
 
 
 def _compose(

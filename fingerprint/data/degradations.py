@@ -17,6 +17,8 @@ from fingerprint.data.record_sources import RecordSource, finite_record
 from fingerprint.errors import ConfigError, UnknownName
 from fingerprint.landmarks import topology, windows
 
+OF_LANDMARKS = ("jitter", "pixel_grid")
+"""Degradations that leave blendshapes and pose as they are."""
 BURST = 12
 """Frames that are lost together; half a second at 24 a second."""
 
@@ -239,7 +241,9 @@ def _frame_rate_resampled(record, severity, rng, landmark_set):
     if severity >= fps:
         return {}
     slow = record | _frame_rate(record, severity, rng, landmark_set)
-    return _at(slow, _instants(len(slow["frame_mask"]), severity, fps)) | {
+    # As many frames as there were: the last of the lower rate is held to the end.
+    place = np.arange(len(record["frame_mask"])) * severity / fps
+    return _at(slow, np.minimum(np.round(place, 6), len(slow["frame_mask"]) - 1)) | {
         name: record[name] for name in ("fps", "start_frame") if name in record
     }
 

@@ -22,6 +22,17 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_TABLE))
 
 
+def takes(name: str, option: str) -> bool:
+    """Whether the network of that name has the option.
+
+    Raises:
+        UnknownName: no network of that name.
+    """
+    if name not in _TABLE:
+        raise UnknownName("model", name, _TABLE)
+    return option in _TABLE[name].__dataclass_fields__
+
+
 def build(config: ConfigDict | dict, platform: str | None = None) -> nn.Module:
     """The network that `config` describes: `name` and the module's own attributes.
 

@@ -85,7 +85,7 @@ def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
             return Cell("reference", muted=True)
         entry = row["difference"][metric]
         number, _, interval = wording.difference(entry).partition(" ")
-        return Cell(number, interval, muted=entry["low"] <= 0 <= entry["high"])
+        return Cell(number, interval, muted=not (entry["low"] > 0 or entry["high"] < 0))
 
     seeds = [wording.number("auc", value) for value in row["rates"]["auc"]["seeds"]]
     spread = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else seeds[0]
@@ -141,17 +141,20 @@ def _short(value: float | None) -> str:
 
 
 def _contrasts(found: ComparisonReport) -> list:
-    header = ("Entry", "Tested on", "Minus tested on", "AUC", "EER")
+    header = ("System", "Minus", "AUC", "EER")
     rows = tuple(
         (
-            *(Cell(row[name]) for name in ("entry", "test", "minus")),
+            *(Cell(row[name]) for name in ("system", "minus")),
             *(Cell(wording.difference(row[metric])) for metric in ("auc", "eer")),
         )
         for row in found.contrasts
     )
     return [
         Table(header, rows),
-        Text("The same models on two test sets of the same people, paired by person.", muted=True),
+        Text(
+            "The same model on two test sets of the same people, and two models on one test set; paired by person.",
+            muted=True,
+        ),
     ]
 
 
@@ -214,8 +217,13 @@ def _protocol(found: ComparisonReport) -> list:
         )
         for row in found.protocol
     )
-    first = found.protocol[0]
-    return [Table(header, rows), Text(f"Score: {first['fusion']}. Leakage: {first['leakage']}.")]
+    said = []
+    for name, title in (("score", "Score"), ("leakage", "Leakage")):
+        values = {row["system"]: row[name] for row in found.systems}
+        alike = len(set(values.values())) == 1
+        said += [f"{title}: {row}." for row in ([next(iter(values.values()))] if alike else [])]
+        said += [] if alike else [f"{title}, {system}: {value}." for system, value in values.items()]
+    return [Table(header, rows), Bullets(tuple(said))]
 
 
 def _facts(facts: dict[str, Any]) -> tuple[tuple[Cell, ...], ...]:

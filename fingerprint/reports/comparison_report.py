@@ -23,7 +23,7 @@ class ComparisonReport:
             scored_by_all, fta, rates (entries auc, eer), difference (entries, system minus reference; None for the
             reference), folds, runs, conditions (mean rates by condition), controls (mean, min, max by control), cost
             (numbers by name).
-        contrasts: differences of an entry between test sets: entry, test, minus, auc, eer.
+        contrasts: differences between two rows, on one test set or of one entry: system, minus, auc, eer.
         warnings: sentences.
         config: the whole configuration.
     """

@@ -97,6 +97,12 @@ class Scoring:
         """JSON-able."""
         return dataclasses.asdict(self)
 
+    def in_use(self) -> dict[str, Any]:
+        """The options that scores and likelihood ratios depend on."""
+        unused = {"top_k": self.over_windows != "top_k", "sharpness": self.over_windows != "log_sum_exp"}
+        unused["as_top"] = self.norm != "as"
+        return {name: value for name, value in self.to_dict().items() if not unused.get(name)}
+
     @property
     def by_window(self) -> bool:
         """Whether a video's score is the mean of its windows' cosines, so that it can be had as they come."""

@@ -18,7 +18,7 @@ def system(name, auc, operations, lead=None, seeds=(0.0, 0.02), **changes):
     row = {
         "system": name, "entry": name, "test": "", "title": f"Network of {name}", "network": "gcn_tap",
         "dataset": "made/up", "reading": "as recorded", "window": {"length": 70}, "seeds": [0, 1], "trials": 900,
-        "scored_by_all": 880, "fta": 0.01,
+        "scored_by_all": 880, "fta": 0.01, "score": "mean cosine", "leakage": "checked",
         "rates": {
             "auc": {"value": auc, "low": auc - 0.1, "high": auc + 0.08, "seeds": [auc + s for s in seeds]},
             "eer": {"value": 1 - auc, "low": 0.9 - auc, "high": 1.1 - auc, "seeds": [1 - auc - s for s in seeds]},
@@ -44,7 +44,7 @@ def make(**changes) -> ComparisonReport:
     ]
     protocol = {
         "test": "", "fold": None, "name": "claimed_target", "hash": "f" * 64, "trials": 900, "mated": 240,
-        "scored_by_all": 880, "people": 16, "fusion": "mean cosine", "leakage": "checked",
+        "scored_by_all": 880, "people": 16,
     }  # fmt: skip
     fields = {
         "title": "Made-up <comparison>",
@@ -53,7 +53,7 @@ def make(**changes) -> ComparisonReport:
         "protocol": [protocol],
         "reference": "gcn_tap",
         "systems": systems,
-        "contrasts": [{"entry": "st_gcn", "test": "b", "minus": "a", **systems[1]["difference"]}],
+        "contrasts": [{"system": "st_gcn_on_b", "minus": "st_gcn_on_a", **systems[1]["difference"]}],
         "warnings": ["16 people were tested."],
         "config": {"seed": 0},
     }
@@ -145,3 +145,12 @@ def test_a_browser_draws_the_page_without_sideways_scrolling(written, width):
     found = browser.measure(written["html"], width)
     assert found["width"] <= width and found["requests"] == [] and found["scripts"] == 0
     assert len(found["images"]) == 5 and all(done and wide > 400 for done, wide, _ in found["images"])
+
+
+def test_a_rule_of_scoring_is_said_of_each_system_that_has_its_own(tmp_path):
+    alike = comparison.write(make(), tmp_path / "alike")["markdown"].read_text(encoding="utf-8")
+    assert "Score: mean cosine." in alike
+    systems = [system("gcn_tap", 0.74, 4e7), system("st_gcn", 0.7, 9e7, lead=(0.1, 0.0, 0.2), score="as-norm")]
+    apart = comparison.write(make(systems=systems, contrasts=[]), tmp_path / "apart")["markdown"].read_text("utf-8")
+    said = [line for line in apart.splitlines() if line.startswith("- Score")]
+    assert len(said) == 2 and said[0].endswith(": mean cosine.") and said[1].endswith(": as-norm.")
