@@ -327,6 +327,8 @@ def quality(
     from fingerprint.app import quality as command
 
     asked = [name.strip() for name in metrics.split(",") if name.strip()]
+    if not asked:
+        raise ClaimRefused(f"--metrics {metrics!r} names no metric; wanted all, or names with commas between")
     brought = command.fetch(asked, mode, weights) if fetch_weights else {}
     if reference is None or generated is None:
         if not fetch_weights or reference is not None:

@@ -28,6 +28,10 @@ _CONTROLS = {SHUFFLED_FRAMES: "shuffled frames", **_RIVALS, TARGET_PROBE: "a pro
 _HARD = "where the impostor wears the claimed face"
 
 
+_USELESS = 0.9
+"""FNMR above which a threshold that holds holds for nothing."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """One sentence, and whether it says what was shown or what was not."""
@@ -169,7 +173,8 @@ def _conditions(rates) -> list[Finding]:
         claim = claims.get(name, str(name).replace("_", " "))
         eer = rate(row, "eer")
         if eer["value"] is None:
-            found.append(Finding(False, f"{claim}: not measured, {_why(row, eer)}."))
+            where = "" if name not in claims else ", in the trials of this protocol"
+            found.append(Finding(False, f"{claim}{where}: not measured, {_why(row, eer)}."))
             continue
         better = chance_verdict(row) == "better"
         words = "better than guessing" if better else "not shown to be better than guessing"
@@ -323,11 +328,16 @@ def _thresholds(report: EvaluationReport) -> list[Finding]:
             f"the threshold for {wording.point_label(name)}, at FMR {wording.number('fmr', planned)} "
             f"on validation identities, gives FMR {wording.rate('fmr', reached)} on the test identities"
         )
-        found.append(_carried(text, planned["value"], reached))
+        missed = rate(row, f"fnmr@threshold:{name}")["value"]
+        found.append(_carried(text, planned["value"], reached, missed))
     return found
 
 
-def _carried(text: str, planned: float, reached: Mapping[str, Any]) -> Finding:
+def _carried(text: str, planned: float, reached: Mapping[str, Any], missed: float | None) -> Finding:
+    if missed is not None:
+        text += f", FNMR {wording.number('fnmr', missed)}"
+        if missed > _USELESS and reached["value"] <= planned:
+            return Finding(False, f"A threshold of use: {text}: it rejects nearly everybody.")
     if reached["value"] <= planned:
         return Finding(True, f"A threshold that holds: {text}.")
     if reached["low"] is None:

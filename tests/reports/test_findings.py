@@ -119,3 +119,14 @@ def test_summary_of_nothing(sample, report):
     lines = console.summary_lines(bare)
     assert lines[-1] == "Report: not written"
     assert all(line.isprintable() for line in lines)
+
+
+def test_a_threshold_that_rejects_everybody_is_no_success(sample, report):
+    whole = row()
+    whole["rates"] |= {"fmr@threshold:eer": {"value": 0.0, "low": 0.0, "high": 0.0}}
+    point = {"threshold": 0.9, "validation_fmr": 0.001, "test_fmr": 0.0, "test_fnmr": 0.98}
+    for missed, kept in ((0.98, False), (0.4, True)):
+        whole["rates"]["fnmr@threshold:eer"] = {"value": missed, "low": missed, "high": missed}
+        found = texts(sample.replace(report, rates=[whole], thresholds={"eer": point}), shown=kept)
+        assert f"FNMR {100 * missed:.0f}" in found
+        assert ("it rejects nearly everybody" in found) == (not kept)
