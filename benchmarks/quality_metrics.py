@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 from benchmarks.alternate import ratio
-from fingerprint.generation import expression, i3d, inception, pixels
+from fingerprint.generation import expression, pixels
+from fingerprint.generation.networks import i3d, inception
 from fingerprint.generation.statistics import FeatureStatistics, frechet_distance
-from tests.generation import originals
+from tests import originals
 
 Work = Callable[[], object]
 

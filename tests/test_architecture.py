@@ -14,7 +14,17 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 # A room may import rooms of earlier lines only.
 LAYERS = (
     {"errors"},
-    {"landmarks", "verification", "losses", "parallel", "metrics_log", "options", "provenance", "workdir"},
+    {
+        "landmarks",
+        "verification",
+        "losses",
+        "parallel",
+        "metrics_log",
+        "options",
+        "provenance",
+        "torch_files",
+        "workdir",
+    },
     {"data", "models", "checkpoint", "reports"},
     {"embed", "import_weights"},
     {"back_end", "training_people"},
@@ -37,7 +47,7 @@ STANDS_ON = {
     "parallel": {"errors"},
     "checkpoint": {"errors", "parallel"},
     "provenance": set(),
-    "generation": {"errors", "landmarks", "reports", "import_weights"},
+    "generation": {"errors", "landmarks", "reports", "torch_files"},
 }
 ACCELERATED = {
     "jax",
@@ -145,7 +155,7 @@ def test_each_tool_has_one_place(module):
     assert not tools & {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "torch"}
     assert "av" not in tools or module.name == "fingerprint.landmarks.video"
     network = {"requests", "urllib", "http", "ftplib"}
-    fetches = module.name in ("fingerprint.landmarks.model_file", "fingerprint.generation.weights")
+    fetches = module.name in ("fingerprint.landmarks.model_file", "fingerprint.generation.networks.weights")
     assert not tools & network or (fetches and tools & network == {"urllib"})
 
 

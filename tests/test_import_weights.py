@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sources import make_source
 
-from fingerprint import checkpoint, embed, import_weights
+from fingerprint import checkpoint, embed, import_weights, torch_files
 from fingerprint.errors import CheckpointError
 from fingerprint.landmarks import topology
 from fingerprint.models import registry
@@ -89,7 +89,7 @@ def write_state(path, state: dict, **more: bytes):
 
 def test_tensors_are_read_as_written(tmp_path):
     state = weights()
-    read = import_weights.read_tensors(write_state(tmp_path / "a.pt", state))
+    read = torch_files.read_tensors(write_state(tmp_path / "a.pt", state))
     assert read["epoch"] == 7 and list(read["model_state_dict"]) == list(state)
     for key, value in state.items():
         assert (
@@ -108,7 +108,7 @@ def test_strides_and_offsets_are_followed(tmp_path):
     path = write(
         tmp_path / "a.pt", b"\x80\x02" + mapping({key: ops for key, (ops, _) in views.items()}) + b".", {"0": values}
     )
-    read = import_weights.read_tensors(path)
+    read = torch_files.read_tensors(path)
     for key, (_, expected) in views.items():
         assert np.array_equal(read[key], expected), key
 
@@ -120,7 +120,7 @@ def test_what_pytorch_writes_is_read(tmp_path):
         {"epoch": 3, "model_state_dict": state, "val_loss": float("inf"), "flag": True, "list": [1, None]},
         tmp_path / "a.pt",
     )
-    read = import_weights.read_tensors(tmp_path / "a.pt")
+    read = torch_files.read_tensors(tmp_path / "a.pt")
     assert (read["epoch"], read["val_loss"], read["flag"], read["list"]) == (3, float("inf"), True, [1, None])
     assert all(np.array_equal(read["model_state_dict"][key], value) for key, value in weights().items())
 
@@ -208,7 +208,7 @@ def test_pickle_s_own_reduce_is_refused_and_not_executed(tmp_path):
     for protocol in range(6):
         path = write(tmp_path / f"{protocol}.pt", (tmp_path / f"{protocol}.pkl").read_bytes())
         with pytest.raises(CheckpointError):
-            import_weights.read_tensors(path)
+            torch_files.read_tensors(path)
     assert not (tmp_path / "executed").exists()
 
 
@@ -231,7 +231,7 @@ def test_nothing_of_a_mutated_pickle_gets_through_but_our_errors(tmp_path):
         else:
             path.write_bytes(damaged)
         try:
-            read = import_weights.read_tensors(path)
+            read = torch_files.read_tensors(path)
             import_weights.avaprintdb_params(read["model_state_dict"] if isinstance(read, dict) else {})
         except (CheckpointError, KeyError) as error:
             assert isinstance(error, CheckpointError) or "model_state_dict" in str(error)
@@ -255,7 +255,7 @@ def test_tensors_that_do_not_fit_their_storage_are_refused(tmp_path, options, me
     values = np.zeros((3, 4), np.float32)
     path = write(tmp_path / "a.pt", b"\x80\x02" + mapping({"a": tensor("0", values, **options)}) + b".", {"0": values})
     with pytest.raises(CheckpointError, match=message):
-        import_weights.read_tensors(path)
+        torch_files.read_tensors(path)
 
 
 def test_files_that_are_no_checkpoint_are_refused(tmp_path):
@@ -270,31 +270,31 @@ def test_files_that_are_no_checkpoint_are_refused(tmp_path):
     for file, content in cases.items():
         (tmp_path / file).write_bytes(content)
         with pytest.raises(CheckpointError, match=file):
-            import_weights.read_tensors(tmp_path / file)
+            torch_files.read_tensors(tmp_path / file)
     with pytest.raises(CheckpointError, match=r"absent.pt does not exist"):
-        import_weights.read_tensors(tmp_path / "absent.pt")
+        torch_files.read_tensors(tmp_path / "absent.pt")
     with pytest.raises(CheckpointError):
-        import_weights.read_tensors(tmp_path)
+        torch_files.read_tensors(tmp_path)
     with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(CheckpointError, match=r"found 0 data\.pkl, wanted 1"):
-        import_weights.read_tensors(tmp_path / "other.pt")
+        torch_files.read_tensors(tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="little-endian"):
-        import_weights.read_tensors(write(tmp_path / "big.pt", b"\x80\x02}.", byteorder=b"big"))
+        torch_files.read_tensors(write(tmp_path / "big.pt", b"\x80\x02}.", byteorder=b"big"))
     with pytest.raises(CheckpointError, match="exhausted"):
-        import_weights.read_tensors(write(tmp_path / "endless.pt", b"\x80\x02}"))
+        torch_files.read_tensors(write(tmp_path / "endless.pt", b"\x80\x02}"))
     missing = mapping({"a": tensor("9", np.zeros(2, np.float32))})
     with pytest.raises(CheckpointError, match="no whole PyTorch zip checkpoint"):
-        import_weights.read_tensors(write(tmp_path / "missing.pt", b"\x80\x02" + missing + b"."))
+        torch_files.read_tensors(write(tmp_path / "missing.pt", b"\x80\x02" + missing + b"."))
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(import_weights, "_MAX_BYTES", 1 << 16)
+    monkeypatch.setattr(torch_files, "_MAX_BYTES", 1 << 16)
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02}.")
         archive.writestr("archive/data/0", b"\0" * (1 << 20))
     with pytest.raises(CheckpointError, match="unpacks to more than 65536 bytes"):
-        import_weights.read_tensors(tmp_path / "bomb.pt")
+        torch_files.read_tensors(tmp_path / "bomb.pt")
 
 
 def without(state, *keys):

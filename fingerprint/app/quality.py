@@ -102,7 +102,7 @@ def fetch(metrics: str | Sequence[str], mode: str, folder: Path | None) -> dict[
     Raises:
         UnknownName: no such recipe or metric. WeightsMissing: they cannot be had.
     """
-    from fingerprint.generation import weights
+    from fingerprint.generation.networks import weights
 
     needed = {need for definition in recipes.recipe(mode, metrics) for need in definition.needs}
     wanted = [name for name in weights.KNOWN if name in needed]

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from fingerprint.errors import LibraryMissing, WeightsMissing
-from fingerprint.generation import consistency_networks, metrics, recipes
+from fingerprint.generation import metrics, recipes
 from fingerprint.generation.frames import Frames
 from fingerprint.generation.metrics import Metric
+from fingerprint.generation.networks import vbench
 from fingerprint.generation.recipes import Definition
 
 Make = Callable[[], Metric]
@@ -47,7 +48,7 @@ def _make(names: tuple[str, ...], definition: Definition, mode: str, networks: _
     name, region = names[0], definition.region
     published = mode == recipes.PUBLISHED
     if name in recipes.CONSISTENCY:
-        score = consistency_networks.load(name, networks.folder)
+        score = vbench.load(name, networks.folder)
         return lambda: metrics.ConsistencyMetric(name, region, score)
     if name in ("fid", "kid", "e_fid"):
         features = networks.inception
@@ -83,13 +84,13 @@ class _Networks:
 
     @property
     def folder(self) -> os.PathLike:
-        from fingerprint.generation import weights
+        from fingerprint.generation.networks import weights
 
         return weights.folder_of(self._asked)
 
     @functools.cached_property
     def inception(self) -> metrics.FrameFeatures:
-        from fingerprint.generation import inception
+        from fingerprint.generation.networks import inception
 
         params = inception.load(self._asked)
         return lambda frames: inception.features(params, frames)
@@ -101,14 +102,14 @@ class _Networks:
         return expression.edges
 
     def i3d(self, *, signed: bool) -> metrics.ClipFeatures:
-        from fingerprint.generation import i3d
+        from fingerprint.generation.networks import i3d
 
         params = i3d.load(self._asked)
         return lambda clips: i3d.features(params, clips, signed=signed)
 
     @functools.cached_property
     def identity(self) -> Callable[[Frames, Frames], Float[np.ndarray, " frame"]]:
-        from fingerprint.generation import identity
+        from fingerprint.generation.networks import identity
 
         network = identity.FaceEmbedder(self._asked)
 

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from fingerprint.errors import VideoRefused
-from fingerprint.generation import dwpose, faces
+from fingerprint.generation import faces
+from fingerprint.generation.networks import dwpose
 from fingerprint.landmarks import track, video
 from fingerprint.landmarks.workers import VideoFile
 

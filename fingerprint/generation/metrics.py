@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from fingerprint.generation import resize
-from fingerprint.generation.consistency_networks import Score
 from fingerprint.generation.frames import PIECE, Frames
+from fingerprint.generation.networks.vbench import Score
 from fingerprint.generation.statistics import FeatureSample, FeatureStatistics, frechet_distance, kid
 
 Pictures = UInt8[np.ndarray, "frame height width 3"]

@@ -17,9 +17,10 @@ import numpy as np
 
 from fingerprint import __version__
 from fingerprint.errors import ArrayRefused, VideoRefused, WeightsMissing
-from fingerprint.generation import build, dwpose, faces, frames, recipes, resize
+from fingerprint.generation import build, faces, frames, recipes, resize
 from fingerprint.generation.frames import Clip
 from fingerprint.generation.metrics import Metric
+from fingerprint.generation.networks import dwpose
 from fingerprint.generation.pairing import Pair, Pairing, find_pairs
 from fingerprint.generation.recipes import Definition
 from fingerprint.landmarks import batch, track

@@ -1,4 +1,5 @@
-"""Where MediaPipe's model file lies, and how it is had. Opens the network when asked, as `generation.weights` does.
+"""Where MediaPipe's model file lies, and how it is had. Opens the network when asked, as the
+weights of `generation` do.
 
 Looked for in this order: the argument, the environment variable `FINGERPRINT_FACE_LANDMARKER`, the cache folder
 (`$XDG_CACHE_HOME/fingerprint` or `~/.cache/fingerprint`). Landmarks depend on the very bytes of the model, so only the

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fingerprint.errors import UnknownName, WeightsMissing
-from fingerprint.generation import consistency, consistency_networks
+from fingerprint.generation import consistency
+from fingerprint.generation.networks import vbench
 
 
 def clip(frames=12, height=32, width=40, seed=0):
@@ -131,37 +132,37 @@ class Session:
 def test_networks_get_what_they_are_said_to_take():
     frames = clip(5, 100, 150)
     dino = Session(lambda x: x.mean(axis=(2, 3)))
-    score = consistency_networks.of_session("subject_consistency", dino)(25.0)
+    score = vbench.of_session("subject_consistency", dino)(25.0)
     assert 0 <= feed(score, frames, 2) <= 1
     assert [given[0].shape for given in dino.given] == [(2, 3, 224, 336), (2, 3, 224, 336), (1, 3, 224, 336)]
     expected = (frames[0].mean(axis=(0, 1)) / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
     np.testing.assert_allclose(dino.given[0][0][0].mean(axis=(1, 2)), expected, atol=0.01)
 
     clip_network = Session(lambda x: x[:, :1, 0, 0])
-    feed(consistency_networks.of_session("aesthetic_quality", clip_network)(25.0), frames, 5)
+    feed(vbench.of_session("aesthetic_quality", clip_network)(25.0), frames, 5)
     assert clip_network.given[0][0].shape == (5, 3, 224, 224)
 
     amt = Session(lambda a, b: (a + b) / 2, inputs=2)
-    score = consistency_networks.of_session("motion_smoothness", amt)(25.0)
+    score = vbench.of_session("motion_smoothness", amt)(25.0)
     still = np.broadcast_to(frames[:1], frames.shape)
     assert feed(score, still, 5) == pytest.approx(1, abs=1 / 255)  # the last step cuts off decimals
     assert amt.given[0][0].shape == (1, 3, 112, 160) and amt.given[0][0].max() <= 1
 
     raft = Session(lambda a, b: np.full((1, 2, *a.shape[2:]), 30.0), inputs=2)
-    assert feed(consistency_networks.of_session("dynamic_degree", raft)(8.0), frames, 5) == 1.0
+    assert feed(vbench.of_session("dynamic_degree", raft)(8.0), frames, 5) == 1.0
     assert raft.given[0][0].shape == (1, 3, 104, 152) and raft.given[0][0].max() > 200
 
     musiq = Session(lambda x: np.array([[50.0]]))
     large = clip(2, 300, 1024)
-    assert feed(consistency_networks.of_session("imaging_quality", musiq)(25.0), large, 2) == 0.5
+    assert feed(vbench.of_session("imaging_quality", musiq)(25.0), large, 2) == 0.5
     assert musiq.given[0][0].shape == (1, 3, 150, 512)
 
 
 def test_an_absent_network_says_which_file_to_get(tmp_path):
-    for name, network in consistency_networks.NETWORKS.items():
+    for name, network in vbench.NETWORKS.items():
         with pytest.raises(WeightsMissing) as caught:
-            consistency_networks.load(name, tmp_path)
+            vbench.load(name, tmp_path)
         said = str(caught.value)
         assert network.file in said and network.official in said and network.licence in said and network.address in said
     with pytest.raises(UnknownName, match="imaging_quality"):
-        consistency_networks.load("image_quality", tmp_path)
+        vbench.load("image_quality", tmp_path)

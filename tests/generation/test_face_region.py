@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fingerprint.errors import VideoRefused, WeightsMissing
-from fingerprint.generation import dwpose, faces
+from fingerprint.generation import faces
+from fingerprint.generation.networks import dwpose
 from fingerprint.landmarks import extract, topology, track, video
 
 

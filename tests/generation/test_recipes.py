@@ -3,7 +3,8 @@
 import pytest
 
 from fingerprint.errors import UnknownName
-from fingerprint.generation import consistency_networks, recipes, vbench_csv
+from fingerprint.generation import recipes, vbench_csv
+from fingerprint.generation.networks import vbench
 
 
 @pytest.mark.parametrize("mode", recipes.modes())
@@ -23,7 +24,7 @@ def test_only_the_published_recipe_looks_at_single_videos():
 
 
 def test_the_six_scores_have_one_list():
-    assert recipes.CONSISTENCY == vbench_csv.DIMENSIONS == tuple(consistency_networks.NETWORKS)
+    assert recipes.CONSISTENCY == vbench_csv.DIMENSIONS == tuple(vbench.NETWORKS)
 
 
 def test_what_is_asked_for():

@@ -7,7 +7,8 @@ import originals
 import pytest
 from scipy import ndimage
 
-from fingerprint.generation import identity, inception, pixels
+from fingerprint.generation import pixels
+from fingerprint.generation.networks import identity, inception
 from fingerprint.generation.statistics import FeatureStatistics, frechet_distance
 from fingerprint.landmarks import extract, model_file, video
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fingerprint import import_weights, losses
+from fingerprint import import_weights, losses, torch_files
 from fingerprint.models.gcn_tap import GCNTAP
 
 RELEASED = ("cremad_liveportrait", "ravdess_gagavatar")
@@ -14,7 +14,7 @@ RELEASED = ("cremad_liveportrait", "ravdess_gagavatar")
 @pytest.fixture(scope="module", params=RELEASED)
 def released(request, shared):
     folder = shared / "parity" / "avaprintdb_graph"
-    state = import_weights.read_tensors(folder / f"checkpoint_graph_trained_{request.param}.pt")["model_state_dict"]
+    state = torch_files.read_tensors(folder / f"checkpoint_graph_trained_{request.param}.pt")["model_state_dict"]
     with np.load(folder / f"reference_{request.param}.npz", allow_pickle=False) as reference:
         return import_weights.avaprintdb_params(state), dict(reference)
 

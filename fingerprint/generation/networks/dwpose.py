@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from fingerprint.errors import WeightsMissing
-from fingerprint.generation import onnx, resize
+from fingerprint.generation import resize
 from fingerprint.generation.faces import PUBLISHED_SCORE, Points
+from fingerprint.generation.networks import onnx
 
 DETECTOR, POSE = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 FACE = slice(24, 92)

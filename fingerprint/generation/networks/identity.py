@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from fingerprint.errors import LibraryMissing
-from fingerprint.generation import weights
+from fingerprint.generation.networks import weights
 
 SIDE, FEATURES = 112, 128
 _POINTS = np.array([468, 473, 4, 61, 291])

@@ -5,7 +5,7 @@ import originals
 import pytest
 
 from fingerprint.errors import LibraryMissing, WeightsMissing
-from fingerprint.generation import identity
+from fingerprint.generation.networks import identity
 
 
 def moved(points, scale, angle, shift):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fingerprint.errors import CheckpointError, UnknownName, WeightsMissing
-from fingerprint.generation import conversion, weights
+from fingerprint.generation.networks import conversion, weights
 
 
 class Runs:

@@ -5,7 +5,7 @@ import originals
 import pytest
 
 from fingerprint.errors import WeightsMissing
-from fingerprint.generation import inception
+from fingerprint.generation.networks import inception
 
 # Every 128th feature of `originals.pictures(2, 96, 128)`, by the published TorchScript graph on the CPU.
 PUBLISHED = np.loadtxt(

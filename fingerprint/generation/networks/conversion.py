@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fingerprint.errors import CheckpointError, FingerprintError
-from fingerprint.import_weights import Assembler, Name, read_tensors
+from fingerprint.torch_files import Assembler, Name, read_tensors
 
 _EPSILON = 1e-3
 

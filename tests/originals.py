@@ -1,4 +1,4 @@
-"""The networks as their authors run them, in PyTorch: references for tests and benchmarks, where they are installed.
+"""Quality networks as their authors run them, in PyTorch: references where it is installed.
 
 Needs torch, for I3D also `pip install --no-deps cd-fvd==0.1.1` (which carries Piergiovanni's pytorch-i3d), and in the
 folder that FINGERPRINT_WEIGHT_SOURCES names the files as published: `default_1.pt`, `i3d-kinetics-400.ckpt`.
@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from fingerprint.generation import conversion, weights
+from fingerprint.generation.networks import conversion, weights
 
 
 def source(name: str) -> pathlib.Path:

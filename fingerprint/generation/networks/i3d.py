@@ -14,8 +14,8 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, UInt8
 
 from fingerprint.errors import ArrayRefused
-from fingerprint.generation import weights
-from fingerprint.generation.layers import Params, convolution, in_flight, max_pool, resize
+from fingerprint.generation.networks import weights
+from fingerprint.generation.networks.layers import Params, convolution, in_flight, max_pool, resize
 
 LOGITS, POOLED = 400, 1024
 MIN_FRAMES = 9

@@ -5,7 +5,7 @@ import originals
 import pytest
 
 from fingerprint.errors import ArrayRefused
-from fingerprint.generation import i3d
+from fingerprint.generation.networks import i3d
 
 # Of `originals.pictures(16, 120, 160)`, by pytorch-i3d on the CPU: every 25th logit, every 64th pooled feature.
 LOGITS = [1.61874, -8.26718, -6.43042, 2.36201, 2.42949, -3.29423, 1.8987, -2.73406]

@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from fingerprint.errors import UnknownName, WeightsMissing
-from fingerprint.generation import consistency, onnx, resize
+from fingerprint.generation import consistency, resize
+from fingerprint.generation.networks import onnx
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))

@@ -29,7 +29,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fingerprint.errors import UnknownName, WeightsMissing
-from fingerprint.generation import conversion
+from fingerprint.generation.networks import conversion
 from fingerprint.landmarks import model_file
 
 VARIABLE = "FINGERPRINT_WEIGHTS"

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
-from fingerprint.generation import weights
-from fingerprint.generation.layers import Params, convolution, in_flight, max_pool, mean_pool_same, resize
+from fingerprint.generation.networks import weights
+from fingerprint.generation.networks.layers import Params, convolution, in_flight, max_pool, mean_pool_same, resize
 
 FEATURES = 2048
 _SIDE = 299

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fingerprint.generation.layers import convolution, max_pool, mean_pool_same, resize
+from fingerprint.generation.networks.layers import convolution, max_pool, mean_pool_same, resize
 
 
 @pytest.fixture
