@@ -36,13 +36,15 @@ DRIVERS = 4
 
 
 class DistancesGiven(TemporalCNN):
-    """The network without its distances: they are an attribute."""
+    """The network without its distances: they are an attribute, the same for every piece of a batch."""
 
     given: Any = None
 
     def _project(self, points, valid, channels):
         kernel = self.param("kernel0", flax_nn.initializers.lecun_normal(), (self.given.shape[-1], channels))
-        return self.given.reshape(-1, self.given.shape[-1]) @ kernel, self.given.shape[-1]
+        rows = self.given.reshape(-1, self.given.shape[-1])[: points.shape[0] * points.shape[1]]
+        # A part of the landmarks is added, else the product would be the same for all pieces and made once.
+        return (rows + points[..., 0, 0].reshape(-1, 1)) @ kernel, self.given.shape[-1]
 
 
 class PlainTemporalCNN(nn.Module):
