@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -88,33 +89,47 @@ def interval(bounds) -> str:
 
 
 @contextlib.contextmanager
-def progress(quiet: bool, what: str = "extracting") -> Iterator[Callable[[Any], None] | None]:
-    """A progress bar over videos with frames a second and time left, fed with `landmarks.batch.Progress`."""
-    if quiet or not err.is_terminal:
+def progress(quiet: bool, what: str = "extracting") -> Iterator[Callable[..., None] | None]:
+    """How far work on videos is: a bar, or without a terminal a line now and then.
+
+    Yields a function of a `landmarks.batch.Progress` and, where work has several parts, the part's name.
+    """
+    if quiet:
         yield None
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        console=err,
-        transient=True,
+    elif not err.is_terminal:
+        yield _lines(what)
+    else:
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}")
+        with Progress(*columns, console=err, transient=True) as bar:
+            task = bar.add_task(what, total=None, state="")
+
+            def update(found, part: str = what) -> None:
+                bar.update(task, description=part, total=found.files, completed=found.finished, state=_state(found))
+
+            yield update
+
+
+def _lines(what: str, every: float = 30.0) -> Callable[..., None]:
+    """Prints a line about every so many seconds, so that logs and pipes show life and short work shows nothing."""
+    last = time.monotonic()
+
+    def update(found, part: str = what) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            err.print(f"{part}: {_state(found)}", markup=False)
+
+    return update
+
+
+def _state(found) -> str:
+    left = "" if found.seconds_left is None else f", {found.seconds_left:.0f} s left"
+    failed = f", {found.failed} failed" if found.failed else ""
+    rate = found.frames_per_second
+    return (
+        f"{found.finished}/{found.files} videos, {found.frames} frames, "
+        f"{rate:.{0 if rate >= 10 else 1}f} frames/s{left}{failed}"
     )
-    with bar:
-        task = bar.add_task(what, total=None, state="")
-
-        def update(found) -> None:
-            left = "" if found.seconds_left is None else f", {found.seconds_left:.0f} s left"
-            failed = f", {found.failed} failed" if found.failed else ""
-            bar.update(
-                task,
-                total=found.files,
-                completed=found.finished,
-                state=f"{found.finished}/{found.files} videos, {found.frames} frames, "
-                f"{found.frames_per_second:.0f} frames/s{left}{failed}",
-            )
-
-        yield update
 
 
 def _plain(value: Any) -> Any:

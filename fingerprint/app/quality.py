@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -53,8 +54,9 @@ def run(
         from fingerprint.embed import open_model
 
         released = open_model(identity_leakage)
-    with evidence.tracks_folder(tracks) as folder, console.progress(quiet, "finding faces") as on_extracted:
-        report, pairing = measure(request, folder, on_extracted=on_extracted)
+    with evidence.tracks_folder(tracks) as folder, console.progress(quiet, "finding faces") as on_progress:
+        on_measured = functools.partial(on_progress, part="measuring") if on_progress is not None else None
+        report, pairing = measure(request, folder, on_extracted=on_progress, on_measured=on_measured)
         if released is not None:
             from fingerprint.app import leakage
 
@@ -62,6 +64,12 @@ def run(
             about = {"model": str(released.directory), "digest": released.digest}
             report = dataclasses.replace(report, leakage=told, leakage_model=about)
     written = writer.write(report, out)
+    if not report.rows:
+        example = report.failures[0]
+        raise ClaimRefused(
+            f"none of {len(report.failures)} pairs of videos could be measured, e.g. {example['video']}: "
+            f"{example['reason']}; all reasons: {written['html']}"
+        )
     return {**_summary(report), "files": {part: str(written[part]) for part in ("html", "markdown", "json", "csv")}}
 
 

@@ -67,7 +67,7 @@ def run(
     tracks: pathlib.Path,
     *,
     on_extracted: Callable[[batch.Progress], None] | None = None,
-    on_pair: Callable[[int, int], None] | None = None,
+    on_measured: Callable[[batch.Progress], None] | None = None,
     make: Callable[..., tuple[list[build.Make], dict[str, str]]] = build.build_metrics,
 ) -> tuple[QualityReport, Pairing]:
     """Measure; the report is without identity leakage, which others add.
@@ -76,7 +76,7 @@ def run(
         request: what to measure.
         tracks: folder for the track files of both sides; those that are there are taken.
         on_extracted: told how far the search for faces is.
-        on_pair: told the number of pairs done, and of all.
+        on_measured: told how far the measuring is; its videos are pairs, its frames those of either side together.
         make: makes the metrics, as `build.build_metrics`.
 
     Raises:
@@ -94,15 +94,13 @@ def run(
     lost = _extract(pairing, tracks, request, on_extracted)
     meter = _Meter(request, tracks, definitions, detector, lost)
     values: dict[str, dict[str, dict[str, Any]]] = {}
-    done = 0
+    clock = _Clock(len(pairing.pairs), on_measured)
     for generator in pairing.generators:
         counting = [one() for one in makes]
         for pair in pairing.pairs:
             if pair.generator == generator:
-                meter.measure(pair, counting)
-                done += 1
-                if on_pair is not None:
-                    on_pair(done, len(pairing.pairs))
+                meter.measure(pair, counting, clock.frames)
+                clock.pair(failed=len(meter.failures))
         values[generator] = {
             name: dataclasses.asdict(value) for metric in counting for name, value in metric.results().items()
         }
@@ -121,6 +119,34 @@ def run(
         provenance=_provenance(request, meter, time.perf_counter() - began),
     )
     return report, pairing
+
+
+class _Clock:
+    """Tells how far the measuring is, every few frames."""
+
+    def __init__(self, pairs: int, tell: Callable[[batch.Progress], None] | None):
+        self._pairs, self._tell = pairs, tell
+        self._began = time.perf_counter()
+        self._done = self._failed = self._frames = 0
+
+    def frames(self, count: int) -> None:
+        """So many more frames are measured."""
+        self._frames += count
+        self._say()
+
+    def pair(self, *, failed: int) -> None:
+        """One more pair is done; so many of all failed."""
+        self._done, self._failed = self._done + 1, failed
+        self._say()
+
+    def _say(self) -> None:
+        if self._tell is None:
+            return
+        seconds = max(time.perf_counter() - self._began, 1e-9)
+        measured = self._done - self._failed
+        left = seconds / measured * (self._pairs - self._done) if measured else None
+        rate = self._frames / seconds
+        self._tell(batch.Progress(self._pairs, self._done, self._failed, self._frames, rate, left))
 
 
 class _Meter:
@@ -142,7 +168,7 @@ class _Meter:
         self.failures: list[dict[str, str]] = []
         self.told: dict[str, Any] = {}
 
-    def measure(self, pair: Pair, counting: Sequence[Metric]) -> None:
+    def measure(self, pair: Pair, counting: Sequence[Metric], on_frames: Callable[[int], None]) -> None:
         """Feed one pair to the metrics; a pair that cannot be read is told instead."""
         reasons = [self._lost[path] for path in (pair.reference, pair.generated) if path in self._lost]
         if reasons:
@@ -159,11 +185,13 @@ class _Meter:
         count = 0
         try:
             for piece in self._pieces(reference, generated, {metric.region for metric in counting}):
-                count += max(len(made) for _, made in piece.values())
+                number = max(len(made) for _, made in piece.values())
+                count += number
                 for metric in counting:
                     if metric.region in piece:
                         found = metric.update(*piece[metric.region]) or {}
                         worst = self._worse(worst, pair, found.get(shown_for), shown_for, piece[metric.region])
+                on_frames(number)
         except VideoRefused as refusal:
             if count:  # what is counted cannot be taken back
                 raise

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from made_up import write_track
 
-from fingerprint.app import leakage
+from fingerprint.app import console, leakage
 from fingerprint.embed import open_model
 from fingerprint.generation import pairing, vbench_csv
-from fingerprint.landmarks import video
+from fingerprint.landmarks import batch, video
 
 
 def test_published_averages(fingerprint, shared, tmp_path):
@@ -83,6 +83,29 @@ def test_a_run_on_real_videos(fingerprint, shared, tmp_path):
     assert "Not measured" in page.read_text() and page.stat().st_mode & 0o077 == 0
     summary = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert summary["rows"][0]["generator"] == "made" and summary["provenance"]["landmarks"]["mode"] == "video"
+
+
+def test_where_nothing_could_be_measured_it_fails_and_says_why(fingerprint, shared, tmp_path):
+    for number, where in enumerate(("real", "made")):
+        (tmp_path / where).mkdir()
+        video.write_video(tmp_path / where / "grey.mp4", np.full((5, 64, 64, 3), 100 + number, np.uint8), 25)
+    model = str(shared / "models" / "face_landmarker.task")
+    said = fingerprint(
+        "quality", tmp_path / "real", tmp_path / "made", "--out", tmp_path / "out", "--metrics", "ssim",
+        "--json", expect=1, FINGERPRINT_FACE_LANDMARKER=model,
+    ).json  # fmt: skip
+    assert "none of 1 pairs" in said["error"]["message"] and "shows a face" in said["error"]["message"]
+    assert "shows a face" in (tmp_path / "out" / "quality.html").read_text()
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
+    at = iter([0.0, 10.0, 31.0, 31.0, 50.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(at))
+    monkeypatch.setattr(console, "err", console.Console(stderr=True, force_terminal=False, width=200))
+    with console.progress(quiet=False, what="finding faces") as update:
+        for finished in (1, 2, 3):
+            update(batch.Progress(8, finished, 0, 100 * finished, 4.25, 70.0), part="measuring")
+    assert capsys.readouterr().err == "measuring: 2/8 videos, 200 frames, 4.2 frames/s, 70 s left\n"
 
 
 # ------------------------------------------------------------------------------------------------- identity leakage

@@ -183,15 +183,15 @@ def test_metrics_are_made_anew_for_every_generator(request_of, tracks):
         return [lambda: Counter("fid", "face", log)], {"fvd": "get the file"}
 
     done = []
-    found, paired = quality.run(
-        request_of(metrics=["fid", "fvd"]), tracks, make=make, on_pair=lambda *at: done.append(at)
-    )
+    found, paired = quality.run(request_of(metrics=["fid", "fvd"]), tracks, make=make, on_measured=done.append)
     assert asked == ["fid", "fvd"] and found.skipped == {"fvd": "get the file"}
     assert {generator: value(found, generator, "fid") for generator in found.values} == {
         "AniPortrait": 1.0, **dict.fromkeys(SANE, 2.0),
     }  # fmt: skip
     assert {sizes[:2] for sizes in log} == {((16, 256, 256, 3),) * 2, ((4, 256, 256, 3),) * 2}
-    assert done == [(number, 10) for number in range(1, 11)] and len(paired.pairs) == 10
+    assert len(paired.pairs) == 10 == done[-1].files == done[-1].finished
+    assert [one.frames for one in done[:3]] == [16, 20, 20] and [one.finished for one in done[:3]] == [0, 0, 1]
+    assert done[0].seconds_left is None and done[2].seconds_left > 0 and done[-1].seconds_left == 0
 
 
 def test_without_any_metric_it_says_what_is_missing(request_of, tracks):
