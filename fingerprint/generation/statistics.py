@@ -16,18 +16,24 @@ class FeatureStatistics:
     """Mean and covariance of features that arrive in batches; memory does not grow with their number.
 
     Up to as many features as they have dimensions are kept as they are: their covariance is then known by its factor,
-    which makes distances between small sets exact and quick. Beyond that only mean and scatter are kept, joined as by
-    Chan, Golub and LeVeque (1983).
+    which makes distances between small sets exact and quick. Whenever there are more, those kept go into mean and
+    scatter, joined as by Chan, Golub and LeVeque (1983).
 
     Args:
         dimensions: length of a feature.
     """
 
     def __init__(self, dimensions: int):
-        self.dimensions, self.count = dimensions, 0
-        self._rows: list[np.ndarray] | None = []
+        self.dimensions = dimensions
+        self._rows: list[np.ndarray] = []
+        self._waiting = self._joined = 0
         self._mean = np.zeros(dimensions)
         self._scatter: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        """Features taken in."""
+        return self._joined + self._waiting
 
     def add(self, features: Float[np.ndarray, "sample feature"]) -> None:
         """Take in a batch of features.
@@ -40,14 +46,10 @@ class FeatureStatistics:
             raise ArrayRefused("features", "shape", f"shape {features.shape}; wanted (samples, {self.dimensions})")
         if not np.isfinite(features).all():
             raise ArrayRefused("features", "non_finite", "a feature is NaN or infinite")
-        if self._rows is not None and self.count + len(features) <= self.dimensions:
-            self._rows.append(features.copy())
-            self.count += len(features)
-            return
-        self._give_up_rows()
-        if len(features):
-            mean = features.mean(0)
-            self._join(len(features), mean, (features - mean).T @ (features - mean))
+        self._rows.append(features.copy())
+        self._waiting += len(features)
+        if self._waiting > self.dimensions:
+            self._join_rows()
 
     def merge(self, other: FeatureStatistics) -> None:
         """Take in all that `other` has taken in.
@@ -57,11 +59,9 @@ class FeatureStatistics:
         """
         if other.dimensions != self.dimensions:
             raise ArrayRefused("features", "shape", f"{other.dimensions} dimensions; wanted {self.dimensions}")
-        if other._rows is not None:
-            self.add(other._all_rows())
-            return
-        self._give_up_rows()
-        self._join(other.count, other._mean, other._scatter)
+        if other._scatter is not None:
+            self._join(other._joined, other._mean, other._scatter)
+        self.add(other._all_rows())
 
     @property
     def mean(self) -> Float64[np.ndarray, "feature"]:
@@ -72,7 +72,7 @@ class FeatureStatistics:
         """
         if not self.count:
             raise RatesError("no features; wanted at least 1")
-        return self._mean if self._rows is None else self._all_rows().mean(0)
+        return self._joined / self.count * self._mean + self._all_rows().sum(0) / self.count
 
     @property
     def covariance(self) -> Float64[np.ndarray, "feature feature"]:
@@ -81,9 +81,10 @@ class FeatureStatistics:
         Raises:
             RatesError: fewer than two features.
         """
-        if self._rows is None:
-            return self._scatter / (self.count - 1)
-        return self.factor.T @ self.factor
+        if self._scatter is None:
+            return self.factor.T @ self.factor
+        self._join_rows()
+        return self._scatter / (self.count - 1)
 
     @property
     def factor(self) -> Float64[np.ndarray, "rank feature"]:
@@ -94,7 +95,7 @@ class FeatureStatistics:
         """
         if self.count < 2:
             raise RatesError(f"{self.count} features; wanted at least 2")
-        if self._rows is not None:
+        if self._scatter is None:
             rows = self._all_rows()
             return (rows - rows.mean(0)) / np.sqrt(self.count - 1)
         values, vectors = np.linalg.eigh(self.covariance)
@@ -113,9 +114,9 @@ class FeatureStatistics:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write an `.npz` from which `load` makes the same statistics."""
-        kept = {"rows": self._all_rows()} if self._rows is not None else {"mean": self._mean, "scatter": self._scatter}
+        joined = {} if self._scatter is None else {"mean": self._mean, "scatter": self._scatter}
         with open(path, "wb") as file:
-            np.savez(file, count=self.count, dimensions=self.dimensions, **kept)
+            np.savez(file, dimensions=self.dimensions, joined=self._joined, rows=self._all_rows(), **joined)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> FeatureStatistics:
@@ -127,11 +128,9 @@ class FeatureStatistics:
         try:
             with np.load(pathlib.Path(path), allow_pickle=False) as stored:
                 made = cls(int(stored["dimensions"]))
-                if "rows" in stored:
-                    made.add(stored["rows"])
-                else:
-                    made._give_up_rows()
-                    made._join(int(stored["count"]), stored["mean"], stored["scatter"])
+                if "scatter" in stored:
+                    made._join(int(stored["joined"]), stored["mean"], stored["scatter"])
+                made.add(stored["rows"])
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ArrayRefused(path, "truncated", f"no feature statistics: {error}") from error
         return made
@@ -139,22 +138,21 @@ class FeatureStatistics:
     def _all_rows(self) -> np.ndarray:
         return np.concatenate([np.empty((0, self.dimensions)), *self._rows])
 
-    def _give_up_rows(self) -> None:
-        if self._rows is None:
-            return
-        rows, self._rows = self._all_rows(), None
-        self._scatter = np.zeros((self.dimensions, self.dimensions))
-        self.count = 0
+    def _join_rows(self) -> None:
+        rows, self._rows, self._waiting = self._all_rows(), [], 0
         if len(rows):
             mean = rows.mean(0)
             self._join(len(rows), mean, (rows - mean).T @ (rows - mean))
 
     def _join(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
-        total = self.count + count
+        if self._scatter is None:
+            self._scatter = np.zeros((self.dimensions, self.dimensions))
+        total = self._joined + count
         shift = mean - self._mean
-        self._scatter = self._scatter + scatter + np.outer(shift, shift) * (self.count * count / max(total, 1))
+        self._scatter += scatter
+        self._scatter += np.outer(shift, shift) * (self._joined * count / max(total, 1))
         self._mean = self._mean + shift * (count / max(total, 1))
-        self.count = total
+        self._joined = total
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
