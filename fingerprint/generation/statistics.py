@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import zipfile
@@ -98,6 +99,8 @@ class FeatureStatistics:
         if self._scatter is None:
             rows = self._all_rows()
             return (rows - rows.mean(0)) / np.sqrt(self.count - 1)
+        with contextlib.suppress(np.linalg.LinAlgError):  # not of full rank
+            return np.linalg.cholesky(self.covariance).T
         values, vectors = np.linalg.eigh(self.covariance)
         kept = values > values[-1] * len(values) * np.finfo(float).eps
         return (vectors[:, kept] * np.sqrt(values[kept])).T
