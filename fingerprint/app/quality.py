@@ -128,7 +128,8 @@ def sc_calculate(tables: Sequence[Path], unmatched: Path | None, out: Path | Non
         DatasetError: as `vbench_csv.calculate`.
     """
     files = [file for path in tables for file in (sorted(path.glob("*.csv")) if path.is_dir() else [path])]
-    found = vbench_csv.calculate(files, vbench_csv.read_unmatched(unmatched) if unmatched is not None else {})
+    listed = vbench_csv.read_unmatched(unmatched) if unmatched is not None else {}
+    found = vbench_csv.calculate(files, listed)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for table, _ in found:
@@ -137,6 +138,11 @@ def sc_calculate(tables: Sequence[Path], unmatched: Path | None, out: Path | Non
         replace_file(out / vbench_csv.SUMMARY, vbench_csv.summary_csv(table for table, _ in found))
     return {
         "out": None if out is None else str(out),
+        "passed_over": [str(path) for path in files if vbench_csv.is_result(path)],
+        "lists_without_table": [
+            " ".join(filter(None, key))
+            for key in sorted(set(listed) - {(table.model, table.type) for table, _ in found})
+        ],
         "tables": [
             {
                 "model": table.model,
@@ -193,6 +199,13 @@ def show_averages(result: dict[str, Any]) -> None:
         for table in result["tables"]
     ]
     console.table(["table", "videos", "unmatched", "all zero", *columns], rows)
+    if result["passed_over"]:
+        names = ", ".join(Path(path).name for path in result["passed_over"])
+        console.out.print(f"passed over, as results of an earlier calculation: {names}", markup=False)
+    if result["lists_without_table"]:
+        console.warn(
+            [f"videos are listed as unmatched of tables that are not here: {', '.join(result['lists_without_table'])}"]
+        )
 
 
 def _summary(report: QualityReport) -> dict[str, Any]:

@@ -132,6 +132,11 @@ def read_unmatched(path: pathlib.Path) -> dict[tuple[str, str], set[str]]:
     return found
 
 
+def is_result(path: pathlib.Path) -> bool:
+    """It is what an earlier calculation wrote: a filtered table, or the summary."""
+    return path.name == SUMMARY or path.name.endswith(FILTERED)
+
+
 def calculate(tables: Iterable[pathlib.Path], unmatched: Mapping[tuple[str, str], set[str]]) -> list[tuple[Table, int]]:
     """Every table without its unmatched videos, and how many those were; results of earlier runs are passed over.
 
@@ -140,7 +145,7 @@ def calculate(tables: Iterable[pathlib.Path], unmatched: Mapping[tuple[str, str]
     """
     found: dict[tuple[str, str], tuple[Table, int]] = {}
     for path in tables:
-        if path.name == SUMMARY or path.name.endswith(FILTERED):
+        if is_result(path):
             continue
         whole = read(path)
         key = whole.model, whole.type

@@ -23,7 +23,12 @@ def test_published_averages(fingerprint, shared, tmp_path):
     filtered = vbench_csv.read(tmp_path / "out" / "1_face_filtered.csv")
     assert list(filtered.means().values()) == list(means["1", "face"].values())
     assert (tmp_path / "out" / vbench_csv.SUMMARY).read_text().count("\n") == 5
-    assert "0.6506" in fingerprint("sc-calculate", tables / "1-face-score.csv").out
+    assert {pathlib.Path(path).name for path in said["passed_over"]} == {
+        "1_face_filtered.csv", "2_face_filtered.csv", "3_face_filtered.csv", vbench_csv.SUMMARY,
+    }  # fmt: skip
+    (tmp_path / "list.csv").write_text("model,type,video,unmatched\n9,face,a.mp4,1\n")
+    shown = fingerprint("sc-calculate", tables / "1-face-score.csv", "--unmatched", tmp_path / "list.csv").out
+    assert "0.6506" in shown and "tables that are not here: 9 face" in shown and "passed over" not in shown
 
 
 def test_a_table_that_is_none_is_one_sentence(fingerprint, tmp_path):
