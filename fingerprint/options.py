@@ -147,6 +147,7 @@ def defaults() -> ConfigDict:
     config.quality.identity_leakage = ""  # released model or working directory by which drivers are told; empty: not
     config.quality.drivers = ""  # CSV file,driver,target of the generated videos, where names do not say
     config.quality.dwpose = ""  # folder of DWPose's networks, for mode published
+    config.quality.faces = ""  # folder to write each video's face to, as a video; empty: not
     config.quality.processes = 1  # videos whose faces are looked for at the same time
     config.quality.worst = 12  # frames to show side by side
     return config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,12 @@ _MOST_TRIALS = 200_000
 
 
 def measure(
-    pairing: Pairing, tracks: pathlib.Path, released: ReleasedModel, *, drivers: pathlib.Path | None, seed: int = 0
+    pairing: Pairing,
+    tracks: pathlib.Path,
+    released: ReleasedModel,
+    *,
+    drivers: Sequence[calibrate.Labelled] = (),
+    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Of each generator: auc, low, high, eer, trials, people, videos, protocol; or reason, why there is none.
 
@@ -35,12 +40,9 @@ def measure(
         pairing: the videos; who drives them is read from their names.
         tracks: folder of their tracks, as a quality run left it.
         released: the model that tells drivers.
-        drivers: who drives which video where names do not say: what `fingerprint calibrate` takes.
-
-    Raises:
-        ClaimRefused: `drivers` is not of that form.
+        drivers: who drives which video where names do not say, as `calibrate.find` reads it.
     """
-    said = {item.path.resolve(): item for item in calibrate.find(drivers)} if drivers is not None else {}
+    said = {item.path.resolve(): item for item in drivers}
     found: dict[str, dict[str, Any]] = {}
     for generator in pairing.generators:
         pairs = [_labelled(pair, said) for pair in pairing.pairs if pair.generator == generator]

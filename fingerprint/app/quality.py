@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fingerprint.app import console, evidence
+from fingerprint.app import calibrate, console, evidence
 from fingerprint.errors import ClaimRefused, ConfigError
 from fingerprint.generation import recipes, vbench_csv
 from fingerprint.generation.quality import Request
@@ -49,6 +49,8 @@ def run(
         raise ClaimRefused(f"{out} is a file; wanted a folder for the report")
     if drivers is not None and identity_leakage is None:
         raise ClaimRefused("who drives is asked for by --identity-leakage only; --drivers alone says nothing")
+    said = calibrate.find(drivers) if drivers is not None else ()
+    out.mkdir(parents=True, exist_ok=True)
     released = None
     if identity_leakage is not None:
         from fingerprint.embed import open_model
@@ -60,7 +62,7 @@ def run(
         if released is not None:
             from fingerprint.app import leakage
 
-            told = leakage.measure(pairing, folder, released, drivers=drivers, seed=request.seed)
+            told = leakage.measure(pairing, folder, released, drivers=said, seed=request.seed)
             about = {"model": str(released.directory), "digest": released.digest}
             report = dataclasses.replace(report, leakage=told, leakage_model=about)
     written = writer.write(report, out)
@@ -94,6 +96,7 @@ def from_config(config: ConfigDict, directory: str) -> int:
         weights=path(asked.weights),
         landmark_model=path(asked.landmark_model),
         dwpose=path(asked.dwpose),
+        faces=path(asked.faces),
         processes=asked.processes,
         worst=asked.worst,
         seed=config.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -12,17 +13,28 @@ from jaxtyping import Float
 from fingerprint.errors import LibraryMissing, WeightsMissing
 from fingerprint.generation import metrics, recipes
 from fingerprint.generation.frames import Frames
-from fingerprint.generation.metrics import Metric
+from fingerprint.generation.metrics import AloneMetric, PairMetric, SetMetric
 from fingerprint.generation.networks import vbench
 from fingerprint.generation.recipes import Definition
 
-Make = Callable[[], Metric]
+
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """The metrics of a run, by kind; `skipped`: by name, why those that are missing cannot be had."""
+
+    sets: tuple[SetMetric, ...] = ()
+    pairs: tuple[PairMetric, ...] = ()
+    alone: tuple[AloneMetric, ...] = ()
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.sets or self.pairs or self.alone)
 
 
 def build_metrics(
     definitions: Sequence[Definition], mode: str, weights: str | os.PathLike | None, seed: int = 0
-) -> tuple[list[Make], dict[str, str]]:
-    """What makes each metric anew for a generator, and by name why those that are missing cannot be had.
+) -> Metrics:
+    """The metrics of these definitions.
 
     Args:
         definitions: of the recipe `mode`.
@@ -30,38 +42,41 @@ def build_metrics(
         seed: of KID's sample.
     """
     networks = _Networks(weights)
-    makes: list[Make] = []
-    skipped: dict[str, str] = {}
     wanted = {definition.name: definition for definition in definitions}
+    made, skipped = [], {}
     for name, definition in wanted.items():
         if name == "kid" and "fid" in wanted:
             continue  # they share their features
         names = ("fid", "kid") if name == "fid" and "kid" in wanted else (name,)
         try:
-            makes.append(_make(names, definition, mode, networks, seed))
+            made.append((definition, _make(names, definition, mode, networks, seed)))
         except (WeightsMissing, LibraryMissing) as missing:
             skipped |= dict.fromkeys(names, str(missing))
-    return makes, skipped
+    alone = tuple(metric for definition, metric in made if definition.name in recipes.CONSISTENCY)
+    sets = tuple(metric for definition, metric in made if not definition.per_video)
+    pairs = tuple(metric for _, metric in made if metric not in alone and metric not in sets)
+    return Metrics(sets, pairs, alone, skipped)
 
 
-def _make(names: tuple[str, ...], definition: Definition, mode: str, networks: _Networks, seed: int) -> Make:
-    name, region = names[0], definition.region
+def _make(
+    names: tuple[str, ...], definition: Definition, mode: str, networks: _Networks, seed: int
+) -> SetMetric | PairMetric | AloneMetric:
+    name, view = names[0], definition.view
     published = mode == recipes.PUBLISHED
     if name in recipes.CONSISTENCY:
-        score = vbench.load(name, networks.folder)
-        return lambda: metrics.ConsistencyMetric(name, region, score)
+        return metrics.AloneMetric(name, view, vbench.load(name, networks.folder))
     if name in ("fid", "kid", "e_fid"):
         features = networks.inception
         prepare = networks.edges if name == "e_fid" else _as_they_are
         if published:
-            return lambda: metrics.PublishedFrechet(name, region, features, prepare)
-        return lambda: metrics.FrechetMetric(names, region, features, prepare=prepare, seed=seed)
+            return metrics.PublishedFrechet(name, view, features, prepare)
+        return metrics.FrechetMetric(names, view, features, prepare=prepare, seed=seed)
     if name == "fvd":
         clips = networks.i3d(signed=not published)
         kind = metrics.PublishedClip if published else metrics.ClipMetric
-        return lambda: kind(name, region, clips)
+        return kind(name, view, clips)
     if name == "expression_fid":
-        return lambda: metrics.ExpressionMetric(name, region)
+        return metrics.ExpressionMetric(name, view)
     if name == "csim":
         compare = metrics.pixel_cosine if published else networks.identity
     else:
@@ -69,7 +84,7 @@ def _make(names: tuple[str, ...], definition: Definition, mode: str, networks: _
 
         function = {"psnr": pixels.psnr, "ssim": pixels.ssim}[name]
         compare = metrics.pixels_of(function, metrics.PSNR_OF_EQUALS if name == "psnr" else np.inf)
-    return lambda: metrics.FrameMetric(name, region, compare)
+    return metrics.FrameMetric(name, view, compare)
 
 
 def _as_they_are(frames: metrics.Pictures) -> metrics.Pictures:

@@ -1,4 +1,4 @@
-"""The face's region through a clip: one size, a smooth path, cut from the frames and written as a video.
+"""The face's region through a video: one size, a smooth path, cut from the frames.
 
 `FaceRegion` is what `standard` metrics see. `published_crops` follows the public benchmark's own script, quirks and
 all: a box a frame, frames kept by the area of their box, all brought to the size of the first.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -17,8 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from fingerprint.errors import VideoRefused
 from fingerprint.generation import resize
-from fingerprint.landmarks import video
-from fingerprint.landmarks.track import LandmarkTrack
+from fingerprint.landmarks.track import LandmarkTrack, VideoTracks
 
 SIDE = 256
 """Pixels along a side of the faces that metrics see."""
@@ -36,88 +33,65 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FaceRegion:
-    """Where a face is, frame by frame.
+    """Where the face is in every frame of a video.
 
     Attributes:
-        boxes: left, top, right, bottom as shares of the picture's width and height, all of one size; may lead out of
-            the picture.
-        shows_face: the frame shows the face; elsewhere the box is interpolated, or held at the ends.
-        start_frame: the first box' frame in the video.
+        boxes: left, top, right, bottom as shares of the picture's width and height, of one size in each part of the
+            track; may lead out of the picture.
+        shows_face: the frame shows the face; elsewhere in its part the box is interpolated, or held at the ends.
+        follows: the frame's part shows a face somewhere; other frames have no box.
     """
 
     boxes: Float[np.ndarray, "time 4"]
     shows_face: Bool[np.ndarray, " time"]
-    start_frame: int
-
-    def __len__(self) -> int:
-        return len(self.boxes)
+    follows: Bool[np.ndarray, " time"]
 
     @property
     def share_with_face(self) -> float:
+        """Of all the video's frames."""
         return float(self.shows_face.mean())
 
     def cut(
         self, picture: UInt8[np.ndarray, "height width 3"], index: int, side: int = SIDE
     ) -> UInt8[np.ndarray, "side side 3"]:
-        """The face in the picture, a square; `index` counts from `start_frame`."""
+        """The face in the picture of frame `index`, a square."""
         scale = np.array([picture.shape[1], picture.shape[0]] * 2)
         return resize.cut(picture, self.boxes[index] * scale, side, side)
 
 
-def face_region(track: LandmarkTrack, margin: float = MARGIN) -> FaceRegion:
-    """The region of a track: landmarks' extent with a margin, large enough for nearly all frames, on a smooth path.
+def face_region(tracks: VideoTracks, margin: float = MARGIN) -> FaceRegion:
+    """The region of a video's face: landmarks' extent with a margin, large enough for nearly all frames of a part of
+    the track, on a path that is smooth within the part.
 
     Raises:
         VideoRefused: no frame shows a face.
     """
-    mask = track.frame_mask
-    if not mask.any():
-        raise VideoRefused(track.provenance.get("file", "track"), "no_face", "no frame shows a face")
-    size = np.array(track.image_size, np.float64)
+    if not any(part.frame_mask.any() for part in tracks.tracks):
+        raise VideoRefused(tracks.provenance.get("file", "track"), "no_face", "no frame shows a face")
+    boxes = np.zeros((tracks.num_frames, 4))
+    shows_face, follows = np.zeros(tracks.num_frames, bool), np.zeros(tracks.num_frames, bool)
+    for part in tracks.tracks:
+        if part.frame_mask.any():
+            place = slice(part.start_frame, part.start_frame + len(part))
+            boxes[place], shows_face[place], follows[place] = _boxes(part, margin), part.frame_mask, True
+    return FaceRegion(boxes, shows_face, follows)
+
+
+def _boxes(track: LandmarkTrack, margin: float) -> Float[np.ndarray, "time 4"]:
+    mask, size = track.frame_mask, np.array(track.image_size, np.float64)
     points = track.landmarks[mask][:, :, :2] * size
     low, high = points.min(axis=1), points.max(axis=1)
     side = np.percentile((high - low).max(axis=1), _LARGE) * (1 + 2 * margin)
     frames = np.arange(len(track))
     centre = np.stack([np.interp(frames, frames[mask], (low + high)[:, axis] / 2) for axis in (0, 1)], axis=1)
     centre = _smooth(centre, _SMOOTH_SECONDS * track.steady_fps)
-    boxes = np.concatenate([centre - side / 2, centre + side / 2], axis=1) / np.tile(size, 2)
-    return FaceRegion(boxes, mask, track.start_frame)
-
-
-def write_region(
-    source: str | os.PathLike,
-    region: FaceRegion,
-    out: str | os.PathLike,
-    *,
-    root: str | os.PathLike | None = None,
-    side: int = SIDE,
-) -> float:
-    """Write the face of a video as a video, log and return the share of its frames that show it.
-
-    Args:
-        source: the video that the region's track was made from. root: folder that it must lie in.
-        out: file to write; it appears whole or not at all.
-
-    Raises:
-        VideoRefused: as `video.open_video`.
-    """
-    info = video.open_video(source, root)
-    video.write_video(out, _cuts(source, region, root, info, side), info.fps)
-    log_share(pathlib.Path(source).name, region.share_with_face)
-    return region.share_with_face
+    return np.concatenate([centre - side / 2, centre + side / 2], axis=1) / np.tile(size, 2)
 
 
 def log_share(name: str, share: float) -> None:
     """Say in the log in how many of a video's frames the face was found; a warning where in fewer than 20 %."""
     level = logging.WARNING if share < LOW_SHARE else logging.INFO
     _log.log(level, "%s: the face was found in %.1f %% of the frames", name, 100 * share)
-
-
-def _cuts(source, region: FaceRegion, root, info, side: int) -> Iterator[UInt8[np.ndarray, "side side 3"]]:
-    for frame in video.frames(source, root, info=info):
-        index = frame.index - region.start_frame
-        if 0 <= index < len(region):
-            yield region.cut(frame.rgb, index, side)
 
 
 def _smooth(path: Float[np.ndarray, "time axis"], sigma: float) -> Float[np.ndarray, "time axis"]:
@@ -151,6 +125,11 @@ class PublishedCrops:
     boxes: tuple[tuple[int, int, int, int], ...]
     num_frames: int
     num_detected: int
+
+    @classmethod
+    def of_everything(cls, num_frames: int, width: int, height: int) -> PublishedCrops:
+        """The crops of a video that is a face video already."""
+        return cls(tuple(range(num_frames)), ((0, 0, width, height),) * num_frames, num_frames, num_frames)
 
     @property
     def share_with_face(self) -> float:
@@ -200,11 +179,12 @@ def published_pictures(
             return
 
 
-def track_points(track: LandmarkTrack, num_frames: int, width: int, height: int) -> list[Points | None]:
+def track_points(tracks: VideoTracks, width: int, height: int) -> list[Points | None]:
     """MediaPipe's points of each frame of a video in pixels, for `published_crops`; None where there is no face."""
-    out: list[Points | None] = [None] * num_frames
-    for index in np.flatnonzero(track.frame_mask).tolist():
-        out[track.start_frame + index] = track.landmarks[index, :, :2].astype(np.float64) * (width, height)
+    out: list[Points | None] = [None] * tracks.num_frames
+    for part in tracks.tracks:
+        for index in np.flatnonzero(part.frame_mask).tolist():
+            out[part.start_frame + index] = part.landmarks[index, :, :2].astype(np.float64) * (width, height)
     return out
 
 

@@ -1,8 +1,9 @@
-"""The metrics of the recipes, each fed a few frames at a time, a pair of videos after the other.
+"""The metrics of the recipes, each fed a few frames at a time. Three kinds:
 
-A metric is made anew for every generator. `update` takes the next frames of the pair under way and may give a value a
-frame; `end_pair` gives the pair's values; `results` those of the whole set. Nothing grows with the number of videos but
-one number a video.
+`SetMetric`: a distance between all frames of many videos and all of their references; either side is counted by a
+`Side`, so that the references are counted once for all generators. `PairMetric`: a video beside its reference.
+`AloneMetric`: a generated video by itself. The latter two give a value a video. Nothing grows with the
+number of videos.
 """
 
 from __future__ import annotations
@@ -25,79 +26,263 @@ FrameFeatures = Callable[[Pictures], Float32[np.ndarray, "frame dim"]]
 ClipFeatures = Callable[[UInt8[np.ndarray, "clip time height width 3"]], Float32[np.ndarray, "clip dim"]]
 PSNR_OF_EQUALS = 100.0
 _KID_KEPT, _KID_SUBSETS, _KID_SIZE = 2_000, 50, 1_000
+_FRAMES_AT_ONCE, _CLIPS_AT_ONCE = 64, 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """A number of a whole set: from how many of what (videos, frames or clips), and what a reader must know."""
+    """A number of a whole set: from how many of what (videos, frames or clips), and what a reader must know.
+
+    `spread`: standard deviation over subsets, where it was made from those.
+    """
 
     value: float
     count: int
     of: str
     warnings: tuple[str, ...] = ()
+    spread: float | None = None
 
 
-class Metric(Protocol):
-    """What a recipe's metric does; `names` are those of the recipe's definitions."""
+class Side(Protocol):
+    """Counts one side of a distance between sets."""
+
+    def update(self, frames: Frames) -> None: ...
+
+    def end_video(self) -> None: ...
+
+
+class SetMetric(Protocol):
+    """A distance between sets; `names` are those of the recipe's definitions."""
 
     names: tuple[str, ...]
-    region: str
+    view: str
 
-    def update(self, reference: Frames | None, generated: Frames) -> dict[str, Float[np.ndarray, " frame"]] | None: ...
+    def side(self) -> Side: ...
 
-    def end_pair(self) -> dict[str, float]: ...
-
-    def results(self) -> dict[str, Value]: ...
+    def results(self, real: Side, made: Side) -> dict[str, Value]: ...
 
 
-class _PerVideo:
-    """A metric whose value of a set is the mean of its videos."""
+class PairMetric(Protocol):
+    """A value of a video beside its reference. `update` may give a value a frame; `end_pair` begins anew."""
 
-    def __init__(self, name: str, region: str):
-        self.names, self.region = (name,), region
-        self._videos: list[float] = []
-        self._none = 0
+    name: str
+    view: str
 
-    def _end(self, value: float) -> dict[str, float]:
-        if math.isnan(value):
-            self._none += 1
-        else:
-            self._videos.append(value)
-        return {self.names[0]: value}
+    def update(self, reference: Frames, generated: Frames) -> Float[np.ndarray, " frame"] | None: ...
 
-    def results(self) -> dict[str, Value]:
-        """The mean over videos that have a value."""
-        mean = math.fsum(self._videos) / len(self._videos) if self._videos else math.nan
-        lost = (f"{self._none} videos have no value",) if self._none else ()
-        return {self.names[0]: Value(mean, len(self._videos), "videos", lost)}
+    def end_pair(self) -> float: ...
 
 
-class FrameMetric(_PerVideo):
+# ------------------------------------------------------------------------------------------------- sets
+
+
+class FrameSide:
+    """Features of frames, made of many at a time; a sample of them is kept for KID."""
+
+    of = "frames"
+
+    def __init__(self, features: FrameFeatures, prepare: Callable[[Pictures], Pictures], sample: FeatureSample | None):
+        self._features, self._prepare, self._sample = features, prepare, sample
+        self._statistics: FeatureStatistics | None = None
+        self._waiting: list[Pictures] = []
+
+    def update(self, frames: Frames) -> None:
+        """The next frames; all of one size."""
+        self._waiting.append(frames.rgb)
+        if sum(map(len, self._waiting)) >= _FRAMES_AT_ONCE:
+            self._count()
+
+    def end_video(self) -> None:
+        """A frame belongs to no other."""
+
+    def statistics(self) -> FeatureStatistics | None:
+        """Of all so far; None without any."""
+        self._count()
+        return self._statistics
+
+    def sample(self) -> Float[np.ndarray, "sample dim"]:
+        """What was kept for KID."""
+        self._count()
+        return self._sample.features
+
+    def _count(self) -> None:
+        if self._waiting:
+            features = self._features(self._prepare(np.concatenate(self._waiting)))
+            self._waiting = []
+            self._statistics = self._statistics or FeatureStatistics(features.shape[1])
+            self._statistics.add(features)
+            if self._sample is not None:
+                self._sample.add(features)
+
+
+class ClipSide:
+    """Features of clips of 16 frames of a video, one after the other; a shorter rest is left out."""
+
+    of = "clips"
+
+    def __init__(self, features: ClipFeatures):
+        self._features = features
+        self._statistics: FeatureStatistics | None = None
+        self._frames: list[Pictures] = []
+        self._waiting: list[UInt8[np.ndarray, "16 height width 3"]] = []
+
+    def update(self, frames: Frames) -> None:
+        """The next frames of the video."""
+        self._frames.append(frames.rgb)
+        if sum(map(len, self._frames)) >= PIECE:
+            joined = np.concatenate(self._frames)
+            self._waiting.append(joined[:PIECE])
+            self._frames = [joined[PIECE:]]
+        if len(self._waiting) == _CLIPS_AT_ONCE:
+            self._count()
+
+    def end_video(self) -> None:
+        """The next frame is another video's."""
+        self._frames = []
+
+    def statistics(self) -> FeatureStatistics | None:
+        """Of all so far; None without any."""
+        self._count()
+        return self._statistics
+
+    def _count(self) -> None:
+        if self._waiting:
+            features = self._features(np.stack(self._waiting))
+            self._waiting = []
+            self._statistics = self._statistics or FeatureStatistics(features.shape[1])
+            self._statistics.add(features)
+
+
+class ExpressionSide:
+    """Blendshape coefficients of the frames that show a face."""
+
+    of = "frames"
+
+    def __init__(self):
+        self._statistics: FeatureStatistics | None = None
+
+    def update(self, frames: Frames) -> None:
+        """The next frames."""
+        if frames.shows_face.any():
+            self._statistics = self._statistics or FeatureStatistics(frames.blendshapes.shape[1])
+            self._statistics.add(frames.blendshapes[frames.shows_face])
+
+    def end_video(self) -> None:
+        """A frame belongs to no other."""
+
+    def statistics(self) -> FeatureStatistics | None:
+        """Of all so far; None without any."""
+        return self._statistics
+
+
+def _distance(real: FeatureStatistics | None, made: FeatureStatistics | None, of: str) -> Value:
+    """The Fréchet distance; NaN with fewer than two samples on a side."""
+    count = min(0 if side is None else side.count for side in (real, made))
+    if count < 2:
+        return Value(math.nan, count, of, (f"{count} {of}; wanted at least 2",))
+    warnings = dict.fromkeys(side.warning for side in (real, made) if side.warning is not None)
+    return Value(frechet_distance(real, made), made.count, of, tuple(warnings))
+
+
+class FrechetMetric:
+    """Fréchet distance between features of all generated and all reference frames, and KID of a sample of them.
+
+    Args:
+        names: what the distance is called, and `kid`: those of them that are wanted.
+        view: frames it sees.
+        features: of frames. prepare: makes of frames what the network sees.
+        seed: of the samples and of KID's subsets.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        view: str,
+        features: FrameFeatures,
+        *,
+        prepare: Callable[[Pictures], Pictures] = lambda frames: frames,
+        seed: int = 0,
+    ):
+        self.names, self.view = tuple(names), view
+        self._features, self._prepare, self._seed = features, prepare, seed
+
+    def side(self) -> FrameSide:
+        """A side that has counted nothing."""
+        sample = FeatureSample(_KID_KEPT, self._seed) if "kid" in self.names else None
+        return FrameSide(self._features, self._prepare, sample)
+
+    def results(self, real: FrameSide, made: FrameSide) -> dict[str, Value]:
+        """The distances that are wanted."""
+        sides = real.statistics(), made.statistics()
+        out = {name: _distance(*sides, "frames") for name in self.names if name != "kid"}
+        if "kid" in self.names:
+            a, b = real.sample(), made.sample()
+            count, value, spread = min(len(a), len(b)), math.nan, None
+            if count > 1:
+                size = min(_KID_SIZE, max(2, count // 2))
+                value, spread = kid(a, b, subsets=_KID_SUBSETS, size=size, seed=self._seed)
+            out["kid"] = Value(value, count, "frames", spread=spread)
+        return out
+
+
+class ClipMetric:
+    """Fréchet distance between features of clips of 16 frames."""
+
+    def __init__(self, name: str, view: str, features: ClipFeatures):
+        self.names, self.view, self._features = (name,), view, features
+
+    def side(self) -> ClipSide:
+        """A side that has counted nothing."""
+        return ClipSide(self._features)
+
+    def results(self, real: ClipSide, made: ClipSide) -> dict[str, Value]:
+        """The distance."""
+        return {self.names[0]: _distance(real.statistics(), made.statistics(), "clips")}
+
+
+class ExpressionMetric:
+    """Fréchet distance between blendshape coefficients of the frames that show a face."""
+
+    def __init__(self, name: str, view: str):
+        self.names, self.view = (name,), view
+
+    def side(self) -> ExpressionSide:
+        """A side that has counted nothing."""
+        return ExpressionSide()
+
+    def results(self, real: ExpressionSide, made: ExpressionSide) -> dict[str, Value]:
+        """The distance."""
+        return {self.names[0]: _distance(real.statistics(), made.statistics(), "frames")}
+
+
+# ------------------------------------------------------------------------------------------------- videos
+
+
+class FrameMetric:
     """A value a frame, averaged over the frames of a video.
 
     Args:
-        name: as in the recipe. region: frames it sees.
+        name: as in the recipe. view: frames it sees.
         compare: values of frames of one size, NaN where a frame has none.
     """
 
-    def __init__(self, name: str, region: str, compare: Callable[[Frames, Frames], Float[np.ndarray, " frame"]]):
-        super().__init__(name, region)
-        self._compare = compare
+    def __init__(self, name: str, view: str, compare: Callable[[Frames, Frames], Float[np.ndarray, " frame"]]):
+        self.name, self.view, self._compare = name, view, compare
         self._total, self._count = 0.0, 0
 
-    def update(self, reference: Frames, generated: Frames) -> dict[str, Float[np.ndarray, " frame"]]:
+    def update(self, reference: Frames, generated: Frames) -> Float[np.ndarray, " frame"]:
         """The next frames; those that one side has more are left out."""
         count = min(len(reference), len(generated))
-        values = self._compare(_head(reference, count), _head(generated, count))
+        values = self._compare(reference.first(count), generated.first(count))
         known = values[~np.isnan(values)]
         self._total, self._count = self._total + float(known.sum()), self._count + len(known)
-        return {self.names[0]: values}
+        return values
 
-    def end_pair(self) -> dict[str, float]:
+    def end_pair(self) -> float:
         """The mean over frames; NaN without one."""
         value = self._total / self._count if self._count else math.nan
         self._total, self._count = 0.0, 0
-        return self._end(value)
+        return value
 
 
 def pixels_of(function: Callable[[Pictures, Pictures], np.ndarray], cap: float = math.inf):
@@ -124,197 +309,93 @@ def pixel_cosine(reference: Frames, generated: Frames) -> Float[np.ndarray, " fr
     return np.divide(np.einsum("fp,fp->f", a, b), length, out=np.zeros(len(a)), where=length > 0)
 
 
-class _Sides:
-    """Statistics of the features of either side."""
-
-    def __init__(self, of: str):
-        self._of = of
-        self._statistics: tuple[FeatureStatistics, FeatureStatistics] | None = None
-
-    def add(self, reference: Float[np.ndarray, "sample dim"], generated: Float[np.ndarray, "sample dim"]) -> None:
-        if self._statistics is None:
-            self._statistics = FeatureStatistics(reference.shape[1]), FeatureStatistics(generated.shape[1])
-        for features, statistics in zip((reference, generated), self._statistics, strict=True):
-            statistics.add(features)
-
-    def value(self) -> Value:
-        """The Fréchet distance; NaN with fewer than two samples on a side."""
-        sides = self._statistics or ()
-        count = min((side.count for side in sides), default=0)
-        if count < 2:
-            return Value(math.nan, count, self._of, (f"{count} {self._of}; wanted at least 2",))
-        warnings = dict.fromkeys(side.warning for side in sides if side.warning is not None)
-        return Value(frechet_distance(*sides), count, self._of, tuple(warnings))
-
-
-class _OfSet:
-    """A metric that knows no single video."""
-
-    def __init__(self, names: Sequence[str], region: str, of: str):
-        self.names, self.region = tuple(names), region
-        self._sides = _Sides(of)
-
-    def end_pair(self) -> dict[str, float]:
-        """Nothing: one video is no distribution."""
-        return {}
-
-    def results(self) -> dict[str, Value]:
-        """The distance."""
-        return {self.names[0]: self._sides.value()}
-
-
-class FrechetMetric(_OfSet):
-    """Fréchet distance between features of all generated and all reference frames, and KID of a sample of them.
-
-    Args:
-        names: what the distance is called, and `kid`: those of them that are wanted.
-        region: frames it sees.
-        features: of frames. prepare: makes of frames what the network sees.
-        seed: of the sample and of KID's subsets.
-    """
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        region: str,
-        features: FrameFeatures,
-        *,
-        prepare: Callable[[Pictures], Pictures] = lambda frames: frames,
-        seed: int = 0,
-    ):
-        super().__init__(names, region, "frames")
-        self._features, self._prepare, self._seed = features, prepare, seed
-        self._samples = FeatureSample(_KID_KEPT, seed), FeatureSample(_KID_KEPT, seed + 1)
-
-    def update(self, reference: Frames, generated: Frames) -> None:
-        """The next frames."""
-        found = [self._features(self._prepare(frames.rgb)) for frames in (reference, generated)]
-        self._sides.add(*found)
-        if "kid" in self.names:
-            for sample, features in zip(self._samples, found, strict=True):
-                sample.add(features)
-
-    def results(self) -> dict[str, Value]:
-        """The distances that are wanted."""
-        out = {name: self._sides.value() for name in self.names if name != "kid"}
-        if "kid" in self.names:
-            a, b = (sample.features for sample in self._samples)
-            count, value = min(len(a), len(b)), math.nan
-            if count > 1:
-                value, _ = kid(a, b, subsets=_KID_SUBSETS, size=min(_KID_SIZE, max(2, count // 2)), seed=self._seed)
-            out["kid"] = Value(value, count, "frames")
-        return out
-
-
-class ExpressionMetric(_OfSet):
-    """Fréchet distance between blendshape coefficients of the frames in which both sides show a face."""
-
-    def __init__(self, name: str, region: str):
-        super().__init__((name,), region, "frames")
-
-    def update(self, reference: Frames, generated: Frames) -> None:
-        """The next frames."""
-        both = reference.shows_face & generated.shows_face
-        if both.any():
-            self._sides.add(reference.blendshapes[both], generated.blendshapes[both])
-
-
-class ClipMetric(_OfSet):
-    """Fréchet distance between features of clips of 16 frames, one after the other; a shorter rest is left out."""
-
-    def __init__(self, name: str, region: str, features: ClipFeatures):
-        super().__init__((name,), region, "clips")
-        self._features = features
-
-    def update(self, reference: Frames, generated: Frames) -> None:
-        """The next frames."""
-        if len(reference) == len(generated) == PIECE:
-            self._sides.add(*(self._features(frames.rgb[None]) for frames in (reference, generated)))
-
-
-class PublishedFrechet(_PerVideo):
-    """Fréchet distance between the features of one video's frames and its reference's, averaged over videos."""
+class PublishedFrechet:
+    """Fréchet distance between the features of one video's frames and its reference's."""
 
     def __init__(
         self,
         name: str,
-        region: str,
+        view: str,
         features: FrameFeatures,
         prepare: Callable[[Pictures], Pictures] = lambda frames: frames,
     ):
-        super().__init__(name, region)
+        self.name, self.view = name, view
         self._features, self._prepare = features, prepare
         self._value = math.nan
 
     def update(self, reference: Frames, generated: Frames) -> None:
         """The first 16 frames of both."""
-        sides = _Sides("frames")
-        sides.add(*(self._features(self._prepare(frames.rgb)) for frames in (reference, generated)))
-        self._value = sides.value().value
+        sides = []
+        for frames in (reference, generated):
+            sides.append(FrameSide(self._features, self._prepare, None))
+            sides[-1].update(frames)
+        self._value = _distance(*(side.statistics() for side in sides), "frames").value
 
-    def end_pair(self) -> dict[str, float]:
+    def end_pair(self) -> float:
         """The pair's distance; NaN where a side has a single frame."""
         value, self._value = self._value, math.nan
-        return self._end(value)
+        return value
 
 
-class PublishedClip(_PerVideo):
-    """Squared distance of the features of one clip a side, averaged over videos.
+class PublishedClip:
+    """Squared distance of the features of one clip a side.
 
     The published script adds 1e-6 to the variances twice over, which takes 2e-6 a feature off the squared distance.
+
+    Args:
+        name: as in the recipe. view: frames it sees.
+        features: of clips.
+        prepare: makes of frames what the network sees.
     """
 
-    def __init__(self, name: str, region: str, features: ClipFeatures):
-        super().__init__(name, region)
-        self._features, self._value = features, math.nan
+    def __init__(
+        self,
+        name: str,
+        view: str,
+        features: ClipFeatures,
+        prepare: Callable[[Pictures], Pictures] = lambda frames: frames,
+    ):
+        self.name, self.view, self._features, self._prepare = name, view, features, prepare
+        self._value = math.nan
 
     def update(self, reference: Frames, generated: Frames) -> None:
         """The first 16 frames of both; missing ones are black."""
-        clips = (np.pad(f.rgb, ((0, PIECE - len(f)), *((0, 0),) * 3))[None] for f in (reference, generated))
+        shown = (self._prepare(frames.rgb) for frames in (reference, generated))
+        clips = (np.pad(rgb, ((0, PIECE - len(rgb)), *((0, 0),) * 3))[None] for rgb in shown)
         real, made = (np.asarray(self._features(clip), np.float64)[0] for clip in clips)
         self._value = float(np.square(made - real).sum()) - 2e-6 * len(real)
 
-    def end_pair(self) -> dict[str, float]:
+    def end_pair(self) -> float:
         """The pair's distance."""
         value, self._value = self._value, math.nan
-        return self._end(value)
+        return value
 
 
-class ConsistencyMetric(_PerVideo):
+class AloneMetric:
     """One of VBench's scores of the generated video alone.
 
     Args:
-        name: as in the recipe. region: frames it sees.
+        name: as in the recipe. view: frames it sees.
         make: a fresh score for a video of given frames per second.
     """
 
-    def __init__(self, name: str, region: str, make: Callable[[float], Score]):
-        super().__init__(name, region)
-        self._make = make
+    def __init__(self, name: str, view: str, make: Callable[[float], Score]):
+        self.name, self.view, self._make = name, view, make
         self._score: Score | None = None
 
-    def update(self, reference: Frames | None, generated: Frames) -> None:
+    def update(self, generated: Frames) -> None:
         """The next frames."""
         if self._score is None:
             self._score = self._make(generated.fps)
         self._score.update(generated.rgb)
 
-    def end_pair(self) -> dict[str, float]:
-        """The video's score."""
+    def end_pair(self) -> float:
+        """The video's score; NaN without a frame."""
         value = math.nan if self._score is None else self._score.result()
         self._score = None
-        return self._end(value)
-
-
-def _head(frames: Frames, count: int) -> Frames:
-    if len(frames) == count:
-        return frames
-    return Frames(*(getattr(frames, name)[:count] for name in _ARRAYS), frames.fps)
+        return value
 
 
 def _sized(pictures: Pictures, like: Pictures) -> Pictures:
     size = like.shape[1:3]
     return pictures if pictures.shape[1:3] == size else np.stack([resize.plain(one, *size) for one in pictures])
-
-
-_ARRAYS = ("rgb", "landmarks", "blendshapes", "shows_face", "seconds")

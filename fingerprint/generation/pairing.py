@@ -3,7 +3,7 @@
 A generated video is matched by the first of these rules that finds a reference:
 
 1. `path`: its path below its folder, without the ending and perhaps without leading folders, is that of a reference:
-   `LivePortrait/anna/take1.mp4` and `anna/take1.mp4`. What was left out names the generator.
+   `LivePortrait/anna/take1.mp4` and `anna/take1.mp4`. The first folder of what was left out names the generator.
 2. `recording`: its name is of a known corpus (`landmarks.names`) and tells the recording that drove it, and a reference
    is that recording: `1002_DFA_HAP_XX_Actor_01.mp4` and `1002_DFA_HAP_XX.flv`.
 3. `published`: it is named as the public benchmark names its face videos, `<model>-<name>-face[-v5].mp4`, and a
@@ -83,6 +83,12 @@ class Pairing:
     def generators(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(pair.generator for pair in self.pairs))
 
+    def recording_of(self, person: str) -> VideoFile | None:
+        """The first reference that shows this person, as names tell; None if none does."""
+        person = names.canonical_identity(person)
+        shown = ((pair.reference_file, names.canonical_identity(pair.driver)) for pair in self.pairs if pair.driver)
+        return next((file for file, driver in shown if driver == person), None)
+
 
 def find_pairs(reference: str | os.PathLike, generated: str | os.PathLike) -> Pairing:
     """Pair the videos of two folders.
@@ -149,7 +155,7 @@ class _Names:
         for start in range(len(parts)):
             found = self._path.get("/".join(parts[start:]))
             if found is not None:
-                return _Match(found, "path", _generator(rendered, "/".join(parts[:start])), rendered)
+                return _Match(found, "path", _generator(rendered, parts[0] if start else ""), rendered)
         folder = parts[0] if len(parts) > 1 else ""
         if rendered is not None:
             found = _one(self._recording.get((rendered.corpus, rendered.clip_id), ()), entry)
@@ -164,10 +170,10 @@ class _Names:
 
 
 def _generator(said: names.VideoName | None, folder: str) -> str:
-    """What rendered a video: as its name says, else as its folder does."""
-    if said is not None and said.generator != "unknown":
-        return said.generator
-    return names.NVFAIR_GENERATORS.get(folder, folder)
+    """What rendered a video: as its name writes, else as its folder is called, else as its kind of name lets assume."""
+    written = said.generator if said is not None and said.generator not in names.ASSUMED else ""
+    assumed = said.generator if said is not None and said.generator != "unknown" else ""
+    return written or names.NVFAIR_GENERATORS.get(folder, folder) or assumed
 
 
 def _pair(entry: VideoFile, match: _Match, folder: str) -> Pair:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import dataclasses
 import datetime
+import functools
 import heapq
 import itertools
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fingerprint import __version__
-from fingerprint.errors import ArrayRefused, VideoRefused, WeightsMissing
+from fingerprint.errors import ArrayRefused, ConfigError, VideoRefused, WeightsMissing
 from fingerprint.generation import build, faces, frames, recipes, resize
-from fingerprint.generation.frames import Clip
-from fingerprint.generation.metrics import Metric
+from fingerprint.generation.build import Metrics
+from fingerprint.generation.frames import Clip, Frames
+from fingerprint.generation.metrics import Side, Value
 from fingerprint.generation.networks import dwpose
 from fingerprint.generation.pairing import Pair, Pairing, find_pairs
 from fingerprint.generation.recipes import Definition
-from fingerprint.landmarks import batch, track
+from fingerprint.landmarks import batch, track, video
 from fingerprint.landmarks.workers import VideoFile
 from fingerprint.reports.quality_report import FramePair, QualityReport
 
@@ -31,6 +33,7 @@ _SHOWN_FOR = ("ssim", "psnr", "csim")
 """What the worst frames are chosen by: the first of these that is measured."""
 _SHOWN_HEIGHT = 192
 REFERENCE, GENERATED = "reference", "generated"
+_NO_TRACK = "no_track"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,7 @@ def run(
     *,
     on_extracted: Callable[[batch.Progress], None] | None = None,
     on_measured: Callable[[batch.Progress], None] | None = None,
-    make: Callable[..., tuple[list[build.Make], dict[str, str]]] = build.build_metrics,
+    make: Callable[..., Metrics] = build.build_metrics,
 ) -> tuple[QualityReport, Pairing]:
     """Measure; the report is without identity leakage, which others add.
 
@@ -76,47 +79,41 @@ def run(
         request: what to measure.
         tracks: folder for the track files of both sides; those that are there are taken.
         on_extracted: told how far the search for faces is.
-        on_measured: told how far the measuring is; its videos are pairs, its frames those of either side together.
+        on_measured: told how far the measuring is; its videos are pairs, its frames all that were looked at.
         make: makes the metrics, as `build.build_metrics`.
 
     Raises:
         UnknownName: no such recipe or metric. DatasetError, VideoRefused: as `pairing.find_pairs`.
+        ConfigError: DWPose was asked for in another recipe than `published`.
         ModelFileMissing: no landmark model.
         WeightsMissing, LibraryMissing: DWPose was asked for and cannot be had, or no metric that was asked for can.
     """
     began = time.perf_counter()
     definitions = recipes.recipe(request.mode, request.metrics)
+    if request.dwpose is not None and request.mode != recipes.PUBLISHED:
+        raise ConfigError(f"DWPose cuts faces in the recipe {recipes.PUBLISHED} only; asked for was {request.mode}")
     pairing = find_pairs(request.reference, request.generated)
-    makes, skipped = make(definitions, request.mode, request.weights, request.seed)
-    if not makes:
-        raise WeightsMissing("nothing can be measured: " + "; ".join(dict.fromkeys(skipped.values())))
+    metrics = make(definitions, request.mode, request.weights, request.seed)
+    if not metrics:
+        raise WeightsMissing("nothing can be measured: " + "; ".join(dict.fromkeys(metrics.skipped.values())))
     detector = dwpose.load(request.dwpose) if request.dwpose is not None else None
     lost = _extract(pairing, tracks, request, on_extracted)
-    meter = _Meter(request, tracks, definitions, detector, lost)
-    values: dict[str, dict[str, dict[str, Any]]] = {}
-    clock = _Clock(len(pairing.pairs), on_measured)
-    for generator in pairing.generators:
-        counting = [one() for one in makes]
-        for pair in pairing.pairs:
-            if pair.generator == generator:
-                meter.measure(pair, counting, clock.frames)
-                clock.pair(failed=len(meter.failures))
-        values[generator] = {
-            name: dataclasses.asdict(value) for metric in counting for name, value in metric.results().items()
-        }
+    clips = _Clips(request, tracks, detector, lost)
+    meter = _Meter(metrics, pairing, definitions, clips, _Clock(len(pairing.pairs), on_measured), request.worst)
+    values = {generator: meter.measure_all(generator) for generator in pairing.generators}
     report = QualityReport(
         mode=request.mode,
         metrics=[_about(definition) for definition in definitions],
         values=values,
         rows=meter.rows,
-        skipped=skipped,
+        skipped=metrics.skipped,
         unmatched=[dataclasses.asdict(lost) for lost in pairing.unmatched],
         failures=meter.failures,
         leakage={},
         leakage_model={},
         worst=meter.worst(),
         warnings=list(_warnings(pairing, request, meter)),
-        provenance=_provenance(request, meter, time.perf_counter() - began),
+        provenance=_provenance(request, clips, time.perf_counter() - began),
     )
     return report, pairing
 
@@ -149,84 +146,220 @@ class _Clock:
         self._tell(batch.Progress(self._pairs, self._done, self._failed, self._frames, rate, left))
 
 
-class _Meter:
-    """Measures pairs and keeps what is to be told of them: a row each, and the worst frames of all."""
+class _Clips:
+    """Opens videos with their tracks, writes their faces if asked, and gives their frames as the recipe sees them."""
 
     def __init__(
         self,
         request: Request,
         tracks: pathlib.Path,
-        definitions: Sequence[Definition],
         detector: dwpose.DwPose | None,
         lost: dict[pathlib.Path, str],
     ):
         self._request, self._tracks, self._detector, self._lost = request, tracks, detector, lost
-        self._titles = {definition.name: definition.title for definition in definitions}
-        self._heap: list[tuple[float, int, FramePair]] = []
-        self._number = itertools.count()
-        self.rows: list[dict[str, Any]] = []
-        self.failures: list[dict[str, str]] = []
+        self._written: set[pathlib.Path] = set()
+        self.published = request.mode == recipes.PUBLISHED
         self.told: dict[str, Any] = {}
 
-    def measure(self, pair: Pair, counting: Sequence[Metric], on_frames: Callable[[int], None]) -> None:
-        """Feed one pair to the metrics; a pair that cannot be read is told instead."""
-        reasons = [self._lost[path] for path in (pair.reference, pair.generated) if path in self._lost]
-        if reasons:
-            self._fail(pair, reasons[0])
-            return
-        try:
-            reference = self._open(pair.reference_file, REFERENCE)
-            generated = self._open(pair.generated_file, GENERATED)
-        except (VideoRefused, ArrayRefused) as refusal:
-            self._fail(pair, str(refusal))
-            return
-        shown_for = next((n for n in _SHOWN_FOR if any(n in metric.names for metric in counting)), None)
-        worst: FramePair | None = None
-        count = 0
-        try:
-            for piece in self._pieces(reference, generated, {metric.region for metric in counting}):
-                number = max(len(made) for _, made in piece.values())
-                count += number
-                for metric in counting:
-                    if metric.region in piece:
-                        found = metric.update(*piece[metric.region]) or {}
-                        worst = self._worse(worst, pair, found.get(shown_for), shown_for, piece[metric.region])
-                on_frames(number)
-        except VideoRefused as refusal:
-            if count:  # what is counted cannot be taken back
-                raise
-            self._fail(pair, str(refusal))
-            return
-        scores = {name: value for metric in counting for name, value in metric.end_pair().items()}
-        if not count:
-            self._fail(pair, "the two videos have no moment in common in which their faces are followed")
-            return
-        self._keep(worst)
-        self.rows.append(self._row(pair, reference, generated, count, scores))
+    def open(self, entry: VideoFile, side: str) -> Clip:
+        """A video; its share of frames with a face is logged.
+
+        Raises:
+            VideoRefused, ArrayRefused: it cannot be used.
+        """
+        path = track.track_path(self._tracks / side, entry.relative)
+        if entry.path in self._lost and (self._detector is None or not path.exists()):
+            raise VideoRefused(entry.path, _NO_TRACK, self._lost[entry.path])
+        clip = frames.open_clip(entry, path, need_face=self._detector is None)
+        self.told.setdefault("landmarks", {k: v for k, v in clip.tracks.provenance.items() if k in _OF_TRACKS})
+        if clip.region is not None:
+            faces.log_share(entry.name, clip.region.share_with_face)
+        return clip
+
+    def face(self, clip: Clip, side: str) -> tuple[Callable[[], Iterator[Frames]], float]:
+        """What makes the frames of the video's face as the recipe sees it, and the share of frames that show it."""
+        if self.published:
+            crops = frames.published_crops(clip, self._detector)
+            share, shown = crops.share_with_face, functools.partial(frames.of_published, clip, crops)
+        else:
+            share, shown = clip.region.share_with_face, functools.partial(frames.of_one, clip, "face")
+        if self._request.faces is not None:
+            out = (self._request.faces / side / clip.file.relative).with_suffix(".mp4")
+            if out not in self._written:
+                self._written.add(out)
+                out.parent.mkdir(parents=True, exist_ok=True)
+                video.write_video(out, (picture for piece in shown() for picture in piece.rgb), clip.info.fps)
+        return shown, share
+
+
+class _Meter:
+    """Measures pairs and keeps what is to be told of them: a row each, and the worst frames of all."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        pairing: Pairing,
+        definitions: Sequence[Definition],
+        clips: _Clips,
+        clock: _Clock,
+        worst: int,
+    ):
+        self._metrics, self._pairing, self._clips, self._clock, self._worst = metrics, pairing, clips, clock, worst
+        self._definitions = {definition.name: definition for definition in definitions}
+        self._names = [metric.name for metric in (*metrics.pairs, *metrics.alone)]
+        self._shown_for = next((name for name in _SHOWN_FOR if name in self._names), None)
+        self._heap: list[tuple[float, int, FramePair]] = []
+        self._number = itertools.count()
+        self._real: tuple[frozenset[pathlib.Path], list[Side]] = frozenset(), []
+        self.rows: list[dict[str, Any]] = []
+        self.failures: list[dict[str, str]] = []
+
+    def measure_all(self, generator: str) -> dict[str, dict[str, Any]]:
+        """All of a generator's videos; its values by metric."""
+        pairs = [pair for pair in self._pairing.pairs if pair.generator == generator]
+        sides = [metric.side() for metric in self._metrics.sets]
+        done = len(self.rows)
+        for pair in pairs:
+            self._measure(pair, sides)
+            self._clock.pair(failed=len(self.failures))
+        rows = self.rows[done:]
+        values = {name: _mean([row[name] for row in rows]) for name in self._names}
+        if self._metrics.sets:
+            for metric, real, made in zip(self._metrics.sets, self._references(pairs), sides, strict=True):
+                values |= metric.results(real, made)
+        return {name: dataclasses.asdict(values[name]) for name in self._definitions if name in values}
 
     def worst(self) -> list[FramePair]:
         """The worst frames, at most one a video, the worst first."""
         return [shown for _, _, shown in sorted(self._heap, key=lambda entry: -entry[0])]
 
-    def _open(self, entry: VideoFile, side: str) -> Clip:
-        clip = frames.open_clip(entry, track.track_path(self._tracks / side, entry.relative))
-        self.told.setdefault("landmarks", {k: v for k, v in clip.track.provenance.items() if k in _OF_TRACKS})
-        faces.log_share(entry.name, clip.region.share_with_face)
-        if self._request.faces is not None:
-            out = (self._request.faces / side / entry.relative).with_suffix(".mp4")
-            if not out.exists():
-                out.parent.mkdir(parents=True, exist_ok=True)
-                faces.write_region(entry.path, clip.region, out, root=entry.root)
-        return clip
+    def _references(self, pairs: Sequence[Pair]) -> list[Side]:
+        """The references' side of the distances between sets, counted anew only where they are others."""
+        files = {pair.reference_file.path: pair.reference_file for pair in pairs}
+        if self._real[0] != frozenset(files):
+            sides = [metric.side() for metric in self._metrics.sets]
+            self._real = frozenset(files), sides
+            for entry in files.values():
+                with contextlib.suppress(VideoRefused, ArrayRefused):  # told with its pairs
+                    self._count(self._clips.open(entry, REFERENCE), REFERENCE, sides)
+        return self._real[1]
 
-    def _pieces(self, reference: Clip, generated: Clip, regions: set[str]) -> Iterator[frames.Piece]:
-        if self._request.mode == recipes.STANDARD:
-            return frames.standard_pieces(reference, generated, regions)
-        return frames.published_pieces(reference, generated, regions, self._detector)
+    def _count(self, clip: Clip, side: str, sides: Sequence[Side]) -> None:
+        """One video's frames to one side of the distances between sets."""
+        for view in dict.fromkeys(metric.view for metric in self._metrics.sets):
+            seeing = [s for s, metric in zip(sides, self._metrics.sets, strict=True) if metric.view == view]
+            shown = self._clips.face(clip, side)[0] if view == "face" else functools.partial(frames.of_one, clip, view)
+            for piece in shown():
+                for one in seeing:
+                    one.update(piece)
+                self._clock.frames(len(piece))
+            for one in seeing:
+                one.end_video()
 
-    def _row(
-        self, pair: Pair, reference: Clip, generated: Clip, count: int, scores: dict[str, float]
-    ) -> dict[str, Any]:
+    def _measure(self, pair: Pair, sides: Sequence[Side]) -> None:
+        """One pair; one that cannot be measured is told instead."""
+        try:
+            reference = self._clips.open(pair.reference_file, REFERENCE)
+            generated = self._clips.open(pair.generated_file, GENERATED)
+            row = (
+                self._published(pair, reference, generated)
+                if self._clips.published
+                else self._standard(pair, reference, generated)
+            )
+            self._count(generated, GENERATED, sides)
+        except (VideoRefused, ArrayRefused) as refusal:
+            self.failures.append({"video": pair.name, "generator": pair.generator, "reason": _reason(refusal)})
+            for metric in (*self._metrics.pairs, *self._metrics.alone):
+                metric.end_pair()
+        else:
+            self.rows.append(row)
+
+    def _standard(self, pair: Pair, reference: Clip, generated: Clip) -> dict[str, Any]:
+        together = frames.beside(reference, generated)
+        person = self._person(pair, reference)
+        views = {metric.view for metric in self._metrics.pairs}
+        count = len(together.numbers)
+        if not count and "region" in views:
+            raise VideoRefused(
+                generated.file.path, "no_moment", "the two videos have no moment in common in which faces are followed"
+            )
+        if "region" in views:
+            self._compare(pair, "region", frames.of_two(reference, generated, together, "region"))
+        if "identity" in views and person is not None:
+            same = together if person is reference else frames.from_the_start(person, generated)
+            self._compare(pair, "identity", frames.of_two(person, generated, same, "identity"))
+        if self._metrics.alone:
+            self._alone(frames.of_one(generated, "alone"))
+        faces_of = {
+            side: self._clips.face(clip, side) for side, clip in ((REFERENCE, reference), (GENERATED, generated))
+        }
+        return {
+            **self._who(pair),
+            "beside": together.by,
+            "framing": "reference" if frames.framed_alike(reference, generated) else "own",
+            "identity_reference": person.file.name if person is not None else "",
+            "frames": generated.num_frames,
+            "frames_beside": count,
+            "parts": len(generated.tracks.tracks),
+            "share_with_face": faces_of[GENERATED][1],
+            "reference_share_with_face": faces_of[REFERENCE][1],
+            **self._scores(),
+        }
+
+    def _published(self, pair: Pair, reference: Clip, generated: Clip) -> dict[str, Any]:
+        (real, real_share), (made, made_share) = (
+            self._clips.face(clip, side) for side, clip in ((REFERENCE, reference), (GENERATED, generated))
+        )
+        first = list(zip(*(itertools.islice(shown(), 1) for shown in (real, made)), strict=True))
+        self._compare(pair, "first16", first)
+        if self._metrics.alone:
+            self._alone(made())
+        return {
+            **self._who(pair),
+            "beside": "start",
+            "framing": "own",
+            "identity_reference": "",
+            "frames": generated.num_frames,
+            "frames_beside": min(len(side) for side in first[0]),
+            "parts": len(generated.tracks.tracks),
+            "share_with_face": made_share,
+            "reference_share_with_face": real_share,
+            **self._scores(),
+        }
+
+    def _person(self, pair: Pair, reference: Clip) -> Clip | None:
+        """A recording of the person whom the generated video is to show: the reference, unless that is another one."""
+        if not pair.target or pair.target == pair.driver:
+            return reference
+        entry = self._pairing.recording_of(pair.target)
+        with contextlib.suppress(VideoRefused, ArrayRefused):  # told with its own pairs
+            return None if entry is None else self._clips.open(entry, REFERENCE)
+        return None
+
+    def _compare(self, pair: Pair, view: str, pieces: Iterable[tuple[Frames, Frames]]) -> None:
+        worst: FramePair | None = None
+        for real, made in pieces:
+            for metric in self._metrics.pairs:
+                if metric.view == view:
+                    found = metric.update(real, made)
+                    if metric.name == self._shown_for:
+                        worst = self._worse(worst, pair, found, (real, made))
+            self._clock.frames(len(made))
+        if worst is not None and self._worst:
+            heapq.heappush(self._heap, (-worst.value, next(self._number), worst))
+            if len(self._heap) > self._worst:
+                heapq.heappop(self._heap)
+
+    def _alone(self, pieces: Iterable[Frames]) -> None:
+        for made in pieces:
+            for metric in self._metrics.alone:
+                metric.update(made)
+            self._clock.frames(len(made))
+
+    def _scores(self) -> dict[str, float]:
+        return {metric.name: metric.end_pair() for metric in (*self._metrics.pairs, *self._metrics.alone)}
+
+    def _who(self, pair: Pair) -> dict[str, Any]:
         return {
             "video": pair.name,
             "generator": pair.generator,
@@ -234,34 +367,29 @@ class _Meter:
             "driver": pair.driver,
             "target": pair.target,
             "matched": pair.rule,
-            "beside": frames.beside(reference, generated)[1] if self._request.mode == recipes.STANDARD else "start",
-            "frames": count,
-            "share_with_face": generated.region.share_with_face,
-            "reference_share_with_face": reference.region.share_with_face,
-            **scores,
         }
 
-    def _worse(self, worst, pair: Pair, values, name: str | None, sides) -> FramePair | None:
+    def _worse(self, worst: FramePair | None, pair: Pair, values, sides: tuple[Frames, Frames]) -> FramePair | None:
         if values is None or not np.isfinite(values).any():
             return worst
         at = int(np.nanargmin(values))
         if worst is not None and worst.value <= values[at]:
             return worst
-        real, made = sides
-        pictures = (_small(side.rgb[at]) for side in (real, made))
-        return FramePair(
-            pair.name, pair.generator, float(made.seconds[at]), self._titles[name], float(values[at]), *pictures
-        )
+        title = self._definitions[self._shown_for].title
+        pictures = (_small(side.rgb[at]) for side in sides)
+        return FramePair(pair.name, pair.generator, float(sides[1].seconds[at]), title, float(values[at]), *pictures)
 
-    def _keep(self, worst: FramePair | None) -> None:
-        if worst is None or not self._request.worst:
-            return
-        heapq.heappush(self._heap, (-worst.value, next(self._number), worst))
-        if len(self._heap) > self._request.worst:
-            heapq.heappop(self._heap)
 
-    def _fail(self, pair: Pair, reason: str) -> None:
-        self.failures.append({"video": pair.name, "generator": pair.generator, "reason": reason})
+def _mean(values: Sequence[float]) -> Value:
+    """Over the videos that have a value."""
+    known = [value for value in values if not math.isnan(value)]
+    lost = len(values) - len(known)
+    warnings = (f"{lost} videos have no value",) if lost else ()
+    return Value(math.fsum(known) / len(known) if known else math.nan, len(known), "videos", warnings)
+
+
+def _reason(refusal: VideoRefused | ArrayRefused) -> str:
+    return refusal.detail if refusal.reason == _NO_TRACK else str(refusal)
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
@@ -294,38 +422,49 @@ def _extract(pairing: Pairing, tracks: pathlib.Path, request: Request, on_extrac
 
 
 def _about(definition: Definition) -> dict[str, Any]:
-    return {**dataclasses.asdict(definition), "frames": recipes.REGIONS[definition.region]}
+    return {**dataclasses.asdict(definition), "frames": recipes.VIEWS[definition.view]}
 
 
 def _warnings(pairing: Pairing, request: Request, meter: _Meter) -> Iterator[str]:
     same = [pair.name for pair in pairing.pairs if pair.same_bytes]
     if same:
         yield f"{len(same)} generated videos are byte for byte their reference, e.g. {same[0]}"
-    low = [row["video"] for row in meter.rows if row["share_with_face"] < faces.LOW_SHARE]
-    if low:
-        yield f"in {len(low)} generated videos fewer than 20 % of the frames show a face, e.g. {low[0]}"
-    by_time = sum(row["beside"] == "time" for row in meter.rows)
-    if by_time:
+
+    def example(rows: list[dict[str, Any]]) -> str:
+        return f"{len(rows)} generated videos, e.g. {rows[0]['video']}"
+
+    if low := [row for row in meter.rows if row["share_with_face"] < faces.LOW_SHARE]:
+        yield f"in {example(low)}, fewer than 20 % of the frames show a face"
+    if broken := [row for row in meter.rows if row["parts"] > 1]:
+        yield f"in {example(broken)}, the face is lost or another one is followed on the way: all parts are measured"
+    if by_time := [row for row in meter.rows if row["beside"] == "time"]:
         yield (
-            f"{by_time} generated videos have more or fewer frames than their reference: frames were put beside each "
-            "other by time"
+            f"{example(by_time)}, have more or fewer frames than their reference: frames were put beside each other by "
+            "time"
         )
-    if request.mode == recipes.PUBLISHED and request.dwpose is None:
-        yield "faces were cut by MediaPipe's points; the published benchmark cuts them by DWPose's"
-    people = collections.Counter(bool(row["driver"] and row["target"] not in ("", row["driver"])) for row in meter.rows)
-    if people[True]:
+    if request.mode == recipes.PUBLISHED:
+        if request.dwpose is None:
+            yield "faces were cut by MediaPipe's points; the published benchmark cuts them by DWPose's"
+        return
+    if own := [row for row in meter.rows if row["framing"] == "own"]:
         yield (
-            f"{people[True]} generated videos show another person than their driver: PSNR, SSIM and CSIM against the "
-            "driver's video then say how much two people differ"
+            f"{example(own)}, have pictures of another shape than their reference: pixels were compared between each "
+            "video's own face square, so that a displaced face costs nothing"
+        )
+    if others := [row for row in meter.rows if row["target"] not in ("", row["driver"])]:
+        yield (
+            f"{example(others)}, show another person than their driver: PSNR, SSIM and LPIPS then say how much two "
+            "people differ; CSIM is taken against a recording of the person shown, where there is one"
         )
 
 
-def _provenance(request: Request, meter: _Meter, seconds: float) -> dict[str, Any]:
+def _provenance(request: Request, clips: _Clips, seconds: float) -> dict[str, Any]:
     return {
         "fingerprint": __version__,
         "reference": str(request.reference),
         "generated": str(request.generated),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1) if math.isfinite(seconds) else None,
-        **meter.told,
+        "seed": request.seed,
+        **clips.told,
     }

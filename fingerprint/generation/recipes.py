@@ -19,11 +19,15 @@ from fingerprint.errors import UnknownName
 
 STANDARD, PUBLISHED = "standard", "published"
 ALL = "all"
-Region = Literal["face", "region", "whole", "first16", "crops"]
-REGIONS: dict[str, str] = {
-    "face": "each video's own face: a square of one size for the clip on a smoothed path, 256 by 256",
-    "region": "the reference's face square, laid over both videos, 256 by 256",
-    "whole": "whole frames",
+View = Literal["face", "track", "region", "identity", "alone", "first16", "crops"]
+VIEWS: dict[str, str] = {
+    "face": "all frames of each side: each video's own face, a square of one size on a smoothed path, 256 by 256",
+    "track": "all frames of each side that show a face",
+    "region": "frames side by side: the reference's face square, laid over both videos, 256 by 256; each video's own "
+    "where their pictures have different shapes",
+    "identity": "whole frames side by side; where another person than the driver is shown, beside that person's own "
+    "recording",
+    "alone": "all whole frames of the generated video",
     "first16": "the first 16 frames of the published face video",
     "crops": "all frames of the published face video",
 }
@@ -36,7 +40,7 @@ class Definition:
     Attributes:
         name: key in tables and files. title: for people. unit: "" where there is none.
         better: `higher` or `lower`; "" where neither is.
-        region: the frames it sees.
+        view: the frames it sees.
         per_video: there is a value for every video; else for the whole set only.
         needs: weights and packages beyond the base installation.
         says: what the number is, in a sentence. source: where it is defined.
@@ -46,7 +50,7 @@ class Definition:
     title: str
     unit: str
     better: Literal["higher", "lower", ""]
-    region: Region
+    view: View
     per_video: bool
     needs: tuple[str, ...]
     says: str
@@ -69,14 +73,14 @@ _SCORES = {
 CONSISTENCY = tuple(_SCORES)
 
 
-def _consistency(region: Region) -> tuple[Definition, ...]:
+def _consistency(view: View) -> tuple[Definition, ...]:
     return tuple(
         Definition(
             name,
             title,
             "",
             "" if name == "dynamic_degree" else "higher",
-            region,
+            view,
             True,
             (name,),
             f"Of the generated video alone: {says}.",
@@ -109,7 +113,7 @@ _STANDARD = (
         "the name as the public face-avatar benchmark uses it",
     ),
     Definition(
-        "expression_fid", "E-FID (expression)", "", "lower", "whole", False, (),
+        "expression_fid", "E-FID (expression)", "", "lower", "track", False, (),
         "Fréchet distance between the 52 blendshape coefficients of all frames that show a face: what the talking-head "
         "literature means by E-FID, with MediaPipe's coefficients in place of a 3DMM's.",
         "EMO (2402.17485)",
@@ -125,11 +129,12 @@ _STANDARD = (
         "Wang et al. (2004), as scikit-image has it: 7 by 7 uniform window",
     ),
     Definition(
-        "csim", "CSIM", "", "higher", "whole", True, ("sface",),
-        "Cosine of face-recognition embeddings (SFace) of the two frames' faces: does it stay the same person.",
+        "csim", "CSIM", "", "higher", "identity", True, ("sface",),
+        "Cosine of face-recognition embeddings (SFace) of the two frames' faces: does it stay the person who is to be "
+        "shown. No value where that is another person than the driver and no reference shows that person.",
         "SFace (2205.12010)",
     ),
-    *_consistency("whole"),
+    *_consistency("alone"),
 )  # fmt: skip
 
 _PUBLISHED = (

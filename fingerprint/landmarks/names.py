@@ -37,6 +37,8 @@ NVFAIR_GENERATORS = {
     "tps-generated": "TPS",
 }
 """What NVFAIR's second folders say of the generator."""
+ASSUMED = ("unknown", "GAGAvatar")
+"""Generators that stand in no name: what is assumed where a folder may know better."""
 _EXTENSION = rf"(?:\.(?i:{'|'.join(s[1:] for s in VIDEO_SUFFIXES)}|npy|npz|wav|mp3))?"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ACTOR = r"Actor_(?:0[1-9]|1\d|2[0-4])"

@@ -21,7 +21,11 @@ _COLUMNS = (
     "target",
     "matched",
     "beside",
+    "framing",
+    "identity_reference",
     "frames",
+    "frames_beside",
+    "parts",
     "share_with_face",
     "reference_share_with_face",
 )

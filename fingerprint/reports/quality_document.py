@@ -73,7 +73,8 @@ def _result(report: QualityReport) -> list:
         Text(_MODES[report.mode]),
         _table(report),
         Text(
-            "↑ higher is better, ↓ lower is better; small print: from how many videos, frames or clips."
+            "↑ higher is better, ↓ lower is better; small print: from how many videos, frames or clips; ±: standard "
+            "deviation over subsets."
             + (
                 " AUC: the chance that two videos of one driver look more alike to the fingerprint than two of "
                 "different drivers; 0.5 is guessing, and what exceeds it shows of the driver."
@@ -100,6 +101,8 @@ def _table(report: QualityReport) -> Table:
             entry = values.get(metric["name"], {})
             few = bool(entry.get("warnings"))
             counted = f"{wording.count(entry.get('count'))} {entry.get('of', '')}".strip()
+            if wording.is_number(entry.get("spread")):
+                counted += f", ± {number(entry['spread'], metric['name'])}"
             cells.append(Cell(number(entry.get("value"), metric["name"]) + (" †" if few else ""), counted, few))
         if report.leakage:
             cells.append(_leakage_cell(report.leakage.get(generator, {})))

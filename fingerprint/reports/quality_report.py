@@ -35,9 +35,11 @@ class QualityReport:
     Attributes:
         mode: recipe, `standard` or `published`.
         metrics: of the recipe, those asked for: name, title, unit, better, frames, per_video, says, source.
-        values: by generator and metric: value, count, of (what was counted), warnings. Not there: skipped.
+        values: by generator and metric: value, count, of (what was counted), warnings, spread. Not there: skipped.
         rows: a video each: video, generator, reference, driver, target, matched (by which rule), beside (how frames
-            were put beside each other), frames, share_with_face, reference_share_with_face, and its scores by metric.
+            were put beside each other), framing (`reference`: its face square on both; `own`), identity_reference
+            (whose face CSIM takes), frames, frames_beside, parts (in which the face was followed), share_with_face,
+            reference_share_with_face, and its scores by metric.
         skipped: by metric, the sentence that says why and what to do.
         unmatched: side, name, reason of videos without a partner.
         failures: video, generator, reason of pairs from which no score came.

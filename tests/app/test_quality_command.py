@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_up import write_track
 
-from fingerprint.app import console, leakage
+from fingerprint.app import calibrate, console, leakage
 from fingerprint.embed import open_model
 from fingerprint.generation import pairing, vbench_csv
 from fingerprint.landmarks import batch, video
@@ -150,12 +150,12 @@ def whole_table(folder):
 def test_the_fingerprint_tells_drivers_where_motion_was_kept(generated, model):
     found = pairing.find_pairs(generated / "real", generated / "made")
     released = open_model(model)
-    told = leakage.measure(found, generated / "tracks", released, drivers=whole_table(generated))
+    told = leakage.measure(found, generated / "tracks", released, drivers=calibrate.find(whole_table(generated)))
     assert told["keeps"]["auc"] > 0.9 > 0.75 > told["mixes"]["auc"]
     assert told["keeps"]["low"] <= told["keeps"]["auc"] <= told["keeps"]["high"]
     assert (told["keeps"]["people"], told["keeps"]["videos"], told["keeps"]["protocol"]) == (4, 16, "all_pairs")
     assert told["keeps"]["trials"] == 16 * 15 // 2
-    by_name = leakage.measure(found, generated / "tracks", released, drivers=None)
+    by_name = leakage.measure(found, generated / "tracks", released)
     assert by_name["keeps"] == told["keeps"]
 
 
@@ -163,7 +163,9 @@ def test_a_video_without_a_track_is_left_out(generated, model):
     found = pairing.find_pairs(generated / "real", generated / "made")
     for path in (generated / "tracks" / "generated" / "keeps").glob("1001_*"):
         path.unlink()
-    told = leakage.measure(found, generated / "tracks", open_model(model), drivers=whole_table(generated))
+    told = leakage.measure(
+        found, generated / "tracks", open_model(model), drivers=calibrate.find(whole_table(generated))
+    )
     assert told["keeps"]["videos"] == 12 and told["keeps"]["auc"] > 0.9
 
 
@@ -178,6 +180,6 @@ def test_one_driver_or_nobody_known_is_no_answer(tmp_path, model, names, reason)
             (tmp_path / side / f"{stem}.mp4").write_bytes(f"{side}{stem}".encode())
         write_track(tmp_path / "tracks" / "generated" / f"{stem}.mp4.track.npz", 1, take)
     told = leakage.measure(
-        pairing.find_pairs(tmp_path / "real", tmp_path / "made"), tmp_path / "tracks", open_model(model), drivers=None
+        pairing.find_pairs(tmp_path / "real", tmp_path / "made"), tmp_path / "tracks", open_model(model)
     )
     assert set(told) == {"made"} and reason in told["made"]["reason"]

@@ -1,5 +1,6 @@
 """Where the face is through a clip: as large, as steady and as sure as it is said to be."""
 
+import dataclasses
 import itertools
 import logging
 
@@ -29,13 +30,22 @@ def made_track(frames=60, mask=None, jitter=0.0, size=(640, 480), move=0.0, fps=
     )  # fmt: skip
 
 
+def video_of(*parts):
+    """The parts, one after the other."""
+    placed, start = [], 0
+    for part in parts:
+        placed.append(dataclasses.replace(part, start_frame=start))
+        start += len(part)
+    return track.VideoTracks(tuple(placed), start, {"file": "a.mp4"})
+
+
 def pixels(region, size=(640, 480)):
     return region.boxes * np.tile(size, 2)
 
 
 def test_one_square_for_the_clip_around_the_face():
     found = made_track(jitter=2.0)
-    boxes = pixels(faces.face_region(found))
+    boxes = pixels(faces.face_region(video_of(found)))
     sides = boxes[:, 2:] - boxes[:, :2]
     assert np.ptp(sides) < 1e-9 and sides[0, 0] == pytest.approx(120 * 1.5, rel=1e-5)
     points = found.landmarks[:, :, :2] * (640, 480)
@@ -43,24 +53,27 @@ def test_one_square_for_the_clip_around_the_face():
 
 
 def test_the_path_is_steady_and_follows():
-    still = pixels(faces.face_region(made_track(jitter=2.0)))[:, 0]
+    still = pixels(faces.face_region(video_of(made_track(jitter=2.0))))[:, 0]
     assert np.diff(still).std() < 0.3 < np.diff(made_track(jitter=2.0).landmarks[:, 4, 0] * 640).std()
-    moving = pixels(faces.face_region(made_track(move=0.3)))[:, 0]
+    moving = pixels(faces.face_region(video_of(made_track(move=0.3))))[:, 0]
     assert moving[-1] - moving[0] == pytest.approx(0.3 * 640, rel=0.1)
 
 
 def test_frames_without_a_face_are_marked_and_interpolated():
     mask = np.ones(60, bool)
     mask[20:30] = mask[:5] = False
-    whole, gaps = faces.face_region(made_track(move=0.3)), faces.face_region(made_track(move=0.3, mask=mask))
+    whole, gaps = (
+        faces.face_region(video_of(made_track(move=0.3))),
+        faces.face_region(video_of(made_track(move=0.3, mask=mask))),
+    )
     np.testing.assert_allclose(gaps.boxes[24:50], whole.boxes[24:50], atol=1e-9)
     assert gaps.share_with_face == 0.75 and not gaps.shows_face[25] and np.isfinite(gaps.boxes).all()
     with pytest.raises(VideoRefused, match="no frame shows a face"):
-        faces.face_region(made_track(mask=np.zeros(60, bool)))
+        faces.face_region(video_of(made_track(mask=np.zeros(60, bool))))
 
 
 def test_the_face_is_cut_out_of_pictures_of_any_size():
-    region = faces.face_region(made_track())
+    region = faces.face_region(video_of(made_track()))
     picture = np.zeros((480, 640, 3), np.uint8)
     left, top, right, bottom = np.rint(pixels(region)[0]).astype(int)
     picture[top:bottom, left:right] = 200
@@ -69,20 +82,26 @@ def test_the_face_is_cut_out_of_pictures_of_any_size():
     assert np.abs(region.cut(wide, 0).astype(int) - region.cut(picture, 0)).mean() < 2
 
 
-def test_a_real_clip_as_a_video_of_its_face(shared, tmp_path, caplog):
+def test_every_part_of_a_track_is_followed_at_its_own_size():
+    near, far = made_track(30), made_track(20, size=(1280, 960))
+    lost = made_track(10, mask=np.zeros(10, bool))
+    region = faces.face_region(video_of(near, lost, far))
+    assert region.follows.tolist() == [True] * 30 + [False] * 10 + [True] * 20
+    np.testing.assert_array_equal(region.boxes[:30], faces.face_region(video_of(near)).boxes)
+    np.testing.assert_array_equal(region.boxes[40:], faces.face_region(video_of(far)).boxes)
+    assert region.share_with_face == pytest.approx(50 / 60)
+
+
+def test_the_face_of_a_real_clip(shared, tmp_path, caplog):
     source = shared / "data" / "videos" / "talking" / "grid_bbaf2n.mpg"
     model = shared / "models" / "face_landmarker.task"
     extract.extract_to_file(source, tmp_path / "t.track.npz", model_file=model)
-    found = track.read(tmp_path / "t.track.npz").longest
-    region = faces.face_region(found)
+    region = faces.face_region(track.read(tmp_path / "t.track.npz"))
     with caplog.at_level(logging.INFO, "fingerprint.generation.faces"):
-        assert faces.write_region(source, region, tmp_path / "face.mp4") == region.share_with_face
+        faces.log_share(source.name, region.share_with_face)
     assert "grid_bbaf2n.mpg: the face was found in 100.0 % of the frames" in caplog.text
-    info = video.open_video(tmp_path / "face.mp4")
-    assert (info.width, info.height, info.num_frames) == (256, 256, 75) and info.fps == pytest.approx(25)
     with extract.FaceLandmarker(model, "image") as detector:
-        first = next(video.frames(tmp_path / "face.mp4")).rgb
-        points = detector.detect(first, 0)[0][:, :2]
+        points = detector.detect(region.cut(next(video.frames(source)).rgb, 0), 0)[0][:, :2]
     assert 0.5 < np.ptp(points, axis=0).max() < 0.8
     assert np.abs((points.min(axis=0) + points.max(axis=0)) / 2 - 0.5).max() < 0.06
 
@@ -137,7 +156,7 @@ def test_published_pictures_take_the_size_of_the_first():
 def test_points_of_a_track_stand_at_their_frame():
     mask = np.ones(6, bool)
     mask[2] = False
-    found = faces.track_points(made_track(6, mask=mask), 8, 1280, 960)
+    found = faces.track_points(video_of(made_track(6, mask=mask), made_track(2, mask=np.zeros(2, bool))), 1280, 960)
     assert [points is None for points in found] == [False, False, True, False, False, False, True, True]
     assert np.ptp(found[0], axis=0).max() == pytest.approx(240, rel=1e-4)
 

@@ -35,7 +35,7 @@ def test_equal_paths_and_folders_of_generators(tmp_path):
         "GEN/anna/1": ("anna/1.mp4", "GEN", "path"),
         "GEN/ben/1": ("ben/1.avi", "GEN", "path"),
         "c": ("c.mp4", "made", "path"),
-        "LIA/x/c": ("c.mp4", "LIA/x", "path"),
+        "LIA/x/c": ("c.mp4", "LIA", "path"),
     }
 
 
@@ -64,6 +64,16 @@ def test_names_of_corpora_tell_the_recording(tmp_path):
     assert drivers["1002_DFA_HAP_XX_Actor_01"] == ("1002", "Actor_01")
     assert drivers[f"C1004--C1003--{UUID}--LIVE"] == ("C1003", "C1004")
     assert all_found.generators == ("GAGAvatar", "LIA", "LIVE")
+
+
+def test_a_folder_knows_the_generator_better_than_a_name_that_does_not_write_it(tmp_path):
+    videos = ("lia/1002_DFA_HAP_XX_Actor_01.mp4", "tps/1002_DFA_HAP_XX_Actor_01.mp4")
+    written = f"anyone/C1004--C1003--{UUID}--LIVE.mp4"
+    references = ("1002_DFA_HAP_XX.flv", f"C1003--C1003--{UUID}--ORIG.mp4", "01-01-03-02-01-02-01.mp4")
+    all_found, _ = pairs_of(tmp_path, references, (*videos, written, "lia/01-01-03-02-01-02-01_1002.mp4"))
+    assert all_found.generators == ("LIVE", "lia", "tps")
+    assert all_found.recording_of("Actor_01").name == "01-01-03-02-01-02-01.mp4"
+    assert all_found.recording_of("1002").name == "1002_DFA_HAP_XX.flv" and all_found.recording_of("1009") is None
 
 
 def test_published_face_videos(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import fractions
 import itertools
 import json
+import math
 import shutil
 import types
 
@@ -11,8 +12,8 @@ import av
 import numpy as np
 import pytest
 
-from fingerprint.errors import UnknownName, WeightsMissing
-from fingerprint.generation import frames, metrics, pairing, quality, resize
+from fingerprint.errors import ConfigError, UnknownName, WeightsMissing
+from fingerprint.generation import build, frames, metrics, pairing, quality, resize
 from fingerprint.landmarks import batch, video
 from fingerprint.reports import quality as writer
 from fingerprint.reports import quality_document, quality_figures
@@ -104,7 +105,7 @@ def test_published_scores_are_in_a_sane_order(request_of, tracks):
         scores = [value(found, generator, name) for generator in SANE]
         assert scores == sorted(scores, reverse=True), (name, scores)
     assert value(found, "identical", "csim") == pytest.approx(1, abs=1e-9)
-    assert all(row["frames"] == frames.PIECE for row in found.rows)
+    assert all((row["frames"], row["frames_beside"]) == (FRAMES, frames.PIECE) for row in found.rows)
     assert any("DWPose" in sentence for sentence in found.warnings)
 
 
@@ -158,29 +159,31 @@ def test_leakage_stands_beside_quality(report, tmp_path):
 # ------------------------------------------------------------------------------------------------- orchestration
 
 
-class Counter:
-    """A stand-in: remembers what it is fed."""
+class Sizes:
+    """A stand-in for a distance between sets: remembers what its sides are fed."""
 
-    def __init__(self, name, region, log):
-        self.names, self.region, self.log, self.pairs = (name,), region, log, 0
+    names, view = ("fid",), "face"
 
-    def update(self, reference, generated):
-        self.log.append((reference.rgb.shape, generated.rgb.shape, generated.shows_face.sum()))
+    def __init__(self):
+        self.sides = []
 
-    def end_pair(self):
-        self.pairs += 1
-        return {self.names[0]: float(self.pairs)}
+    def side(self):
+        self.sides.append(types.SimpleNamespace(seen=[], videos=0))
+        one = self.sides[-1]
+        one.update = lambda frames: one.seen.append(frames.rgb.shape)
+        one.end_video = lambda: setattr(one, "videos", one.videos + 1)
+        return one
 
-    def results(self):
-        return {self.names[0]: metrics.Value(float(self.pairs), self.pairs, "videos")}
+    def results(self, real, made):
+        return {"fid": metrics.Value(float(made.videos), real.videos, "videos")}
 
 
-def test_metrics_are_made_anew_for_every_generator(request_of, tracks):
-    log, asked = [], []
+def test_references_are_counted_once_for_generators_that_share_them(request_of, tracks):
+    fid, asked = Sizes(), []
 
     def make(definitions, mode, weights, seed):
         asked.extend(definition.name for definition in definitions)
-        return [lambda: Counter("fid", "face", log)], {"fvd": "get the file"}
+        return build.Metrics(sets=(fid,), skipped={"fvd": "get the file"})
 
     done = []
     found, paired = quality.run(request_of(metrics=["fid", "fvd"]), tracks, make=make, on_measured=done.append)
@@ -188,7 +191,8 @@ def test_metrics_are_made_anew_for_every_generator(request_of, tracks):
     assert {generator: value(found, generator, "fid") for generator in found.values} == {
         "AniPortrait": 1.0, **dict.fromkeys(SANE, 2.0),
     }  # fmt: skip
-    assert {sizes[:2] for sizes in log} == {((16, 256, 256, 3),) * 2, ((4, 256, 256, 3),) * 2}
+    assert len(fid.sides) == 5 + 1  # a side a generator, and one for the references
+    assert all(side.seen == [(16, 256, 256, 3), (4, 256, 256, 3)] * side.videos for side in fid.sides)
     assert len(paired.pairs) == 10 == done[-1].files == done[-1].finished
     assert [one.frames for one in done[:3]] == [16, 20, 20] and [one.finished for one in done[:3]] == [0, 0, 1]
     assert done[0].seconds_left is None and done[2].seconds_left > 0 and done[-1].seconds_left == 0
@@ -196,46 +200,162 @@ def test_metrics_are_made_anew_for_every_generator(request_of, tracks):
 
 def test_without_any_metric_it_says_what_is_missing(request_of, tracks):
     with pytest.raises(WeightsMissing, match="get the file"):
-        quality.run(request_of(), tracks, make=lambda *_: ([], {"fid": "get the file"}))
+        quality.run(request_of(), tracks, make=lambda *_: build.Metrics(skipped={"fid": "get the file"}))
     with pytest.raises(UnknownName, match="ssim"):
         quality.run(request_of(metrics=["lpips"]), tracks)
 
 
-def test_faces_are_written_on_demand(request_of, tracks, tmp_path):
-    def make(*_):
-        return [lambda: Counter("fid", "whole", [])], {}
+def test_faces_are_written_as_the_recipe_sees_them(request_of, tracks, tmp_path):
+    first = set()
+    for mode in ("standard", "published"):
+        quality.run(request_of(mode=mode, faces=tmp_path, metrics=["psnr"]), tracks)
+        written = list(video.frames(tmp_path / "generated" / "blurred" / "a.mp4"))
+        assert len(written) == FRAMES
+        first.add(written[0].rgb.tobytes())
+        assert (tmp_path / "reference" / "b.mp4").exists()
+        assert not (tmp_path / "generated" / "AniPortrait" / "b.mp4").exists()
+    assert len(first) == 2
 
-    quality.run(request_of(faces=tmp_path, metrics=["fid"]), tracks, make=make)
-    assert video.open_video(tmp_path / "generated" / "blurred" / "a.mp4").num_frames == FRAMES
-    assert (tmp_path / "reference" / "b.mp4").exists() and not (
-        tmp_path / "generated" / "AniPortrait" / "b.mp4"
-    ).exists()
+
+def test_dwpose_is_of_the_published_recipe(request_of, tracks, tmp_path):
+    with pytest.raises(ConfigError, match="published only"):
+        quality.run(request_of(dwpose=tmp_path), tracks)
+
+
+# ------------------------------------------------------------------------------------------------- awkward videos
+
+
+@pytest.fixture(scope="module")
+def awkward(shared, tmp_path_factory):
+    """A wide driver, and what was made of it: its square crop, one that loses the face, one that turns into another
+    person, one that is twice as long."""
+    root, videos = tmp_path_factory.mktemp("awkward"), shared / "data" / "videos"
+    shown = pictures(videos / "reenactment" / "aniportrait_aragaki_driver.mp4")
+    wide = [np.pad(picture, ((0, 0), (96, 96), (0, 0)), constant_values=128) for picture in shown]
+    grey = np.full_like(wide[0], 90)
+    other = [
+        np.pad(picture, ((0, 0), (192, 0), (0, 0))) for picture in pictures(videos / "talking" / "liveportrait_d12.mp4")
+    ]
+    put(root / "real" / "a.mp4", wide, quality_factor="4")
+    put(root / "made" / "cropped" / "a.mp4", shown, quality_factor="4")
+    put(root / "made" / "loses" / "a.mp4", [*wide[:8], *[grey] * 6, *wide[14:]])
+    put(root / "made" / "longer" / "a.mp4", [picture for picture in wide for _ in range(2)], fps=50)
+    put(root / "made" / "drifts" / "a.mp4", [*wide[:8], *other[:12]])
+    model = shared / "models" / "face_landmarker.task"
+    alone = AloneFrames()
+
+    def make(*arguments):
+        made = build.build_metrics(*arguments)
+        return build.Metrics(made.sets, made.pairs, (alone,))
+
+    request = quality.Request(root / "real", root / "made", metrics=["ssim", "expression_fid"], landmark_model=model)
+    found, _ = quality.run(request, tmp_path_factory.mktemp("tracks"), make=make)
+    return found, {row["generator"]: row for row in found.rows}
+
+
+class AloneFrames:
+    """Counts the frames of a video alone."""
+
+    name, view, seen = "imaging_quality", "alone", 0
+
+    def update(self, generated):
+        self.seen += len(generated)
+
+    def end_pair(self):
+        seen, self.seen = self.seen, 0
+        return float(seen)
+
+
+def test_a_square_crop_of_a_wide_video_is_compared_face_by_face(awkward):
+    found, rows = awkward
+    assert rows["cropped"]["framing"] == "own" and rows["loses"]["framing"] == "reference"
+    assert rows["cropped"]["ssim"] > 0.9  # over one another they would be other places
+    assert any("another shape" in sentence and "cropped/a" in sentence for sentence in found.warnings)
+
+
+def test_a_face_that_is_lost_and_found_is_measured_in_all_parts(awkward):
+    found, rows = awkward
+    assert rows["loses"]["share_with_face"] == pytest.approx(14 / 20)
+    assert rows["drifts"]["parts"] > 1 and rows["drifts"]["share_with_face"] > 0.9
+    assert rows["drifts"]["frames_beside"] == 20 and found.values["drifts"]["expression_fid"]["count"] >= 18
+    assert any("another one is followed" in sentence and "drifts/a" in sentence for sentence in found.warnings)
+
+
+def test_scores_of_a_video_alone_see_all_its_frames(awkward):
+    _, rows = awkward
+    assert {name: row["imaging_quality"] for name, row in rows.items()} == {
+        "cropped": 20, "loses": 20, "longer": 40, "drifts": 20,
+    }  # fmt: skip
+    assert rows["longer"]["beside"] == "time" and rows["longer"]["frames"] == 40
+    assert rows["longer"]["frames_beside"] >= 39
+
+
+def test_another_person_is_compared_with_a_recording_of_that_person(folders, shared, tmp_path):
+    """Anna's motion on Ben's face: the identity that counts is Ben's, if a reference shows him."""
+    a, b = (folders / "real" / f"{name}.mp4" for name in "ab")
+    for name, source in (("1001_DFA_HAP_XX", a), ("1002_ITS_SAD_XX", b)):
+        (tmp_path / "real").mkdir(exist_ok=True)
+        shutil.copy(source, tmp_path / "real" / f"{name}.mp4")
+    (tmp_path / "made").mkdir()
+    put(tmp_path / "made" / "1001_DFA_HAP_XX_1002.mp4", pictures(b), quality_factor="20")
+    put(tmp_path / "made" / "1001_DFA_HAP_XX_1003.mp4", pictures(b), quality_factor="20")
+    put(tmp_path / "made" / "1002_ITS_SAD_XX_1001.mp4", pictures(a), quality_factor="20")
+
+    def make(*_):
+        def brightness(reference, generated):
+            return -np.abs(reference.rgb.mean((1, 2, 3)) - generated.rgb.mean((1, 2, 3)))
+
+        return build.Metrics(pairs=(metrics.FrameMetric("csim", "identity", brightness),))
+
+    model = shared / "models" / "face_landmarker.task"
+    request = quality.Request(tmp_path / "real", tmp_path / "made", metrics=["csim"], landmark_model=model)
+    found, _ = quality.run(request, tmp_path / "tracks", make=make)
+    rows = {row["video"]: row for row in found.rows}
+    assert rows["1001_DFA_HAP_XX_1002"]["identity_reference"] == "1002_ITS_SAD_XX.mp4"
+    assert rows["1001_DFA_HAP_XX_1002"]["csim"] > -3
+    assert math.isnan(rows["1001_DFA_HAP_XX_1003"]["csim"]) and not rows["1001_DFA_HAP_XX_1003"]["identity_reference"]
+    assert found.values["GAGAvatar"]["csim"]["warnings"] == ("1 videos have no value",)
+    assert any("another person than their driver" in sentence for sentence in found.warnings)
 
 
 # ------------------------------------------------------------------------------------------------- side by side
 
 
 def clip_of(numbers, fps, start=0, frames_in_video=None):
-    times = np.round(np.array(numbers) * 1e6 / fps).astype(np.int64)
-    track = types.SimpleNamespace(timestamps=times, steady_fps=fps, start_frame=start, __len__=lambda: len(times))
-    track = type("Track", (), {**vars(track), "__len__": lambda self: len(times)})()
-    return types.SimpleNamespace(track=track, num_frames=frames_in_video or start + len(times))
+    """A clip whose face is followed from frame `start` on."""
+    count = frames_in_video or start + len(numbers)
+    times = np.zeros(count, np.int64)
+    times[start : start + len(numbers)] = np.round(np.array(numbers) * 1e6 / fps)
+    follows = (np.arange(count) >= start) & (np.arange(count) < start + len(numbers))
+    return types.SimpleNamespace(
+        timestamps=times,
+        region=types.SimpleNamespace(follows=follows),
+        num_frames=count,
+        tracks=types.SimpleNamespace(longest=types.SimpleNamespace(steady_fps=fps)),
+    )
+
+
+def put_beside(*clips):
+    found = frames.beside(*clips)
+    return found.numbers, found.by
 
 
 def test_frames_are_put_beside_each_other():
-    numbers, how = frames.beside(clip_of(range(50), 25), clip_of(range(52), 30))
+    numbers, how = put_beside(clip_of(range(50), 25), clip_of(range(52), 30))
     assert how == "position" and numbers.tolist() == [[i, i] for i in range(50)]
-    numbers, how = frames.beside(clip_of(range(50), 25), clip_of(range(60), 30))
+    numbers, how = put_beside(clip_of(range(50), 25), clip_of(range(60), 30))
     assert how == "time" and numbers[:7].tolist() == [[0, 0], [1, 1], [2, 2], [2, 3], [3, 4], [4, 5], [5, 6]]
     assert len(numbers) == 60
-    numbers, _ = frames.beside(clip_of(range(20), 25), clip_of(range(60), 25))
+    numbers, _ = put_beside(clip_of(range(20), 25), clip_of(range(60), 25))
     assert len(numbers) == 21 and numbers[-1].tolist() == [19, 20]  # one frame time past the end
-    numbers, _ = frames.beside(clip_of(range(40), 25, start=10, frames_in_video=50), clip_of(range(50), 25))
+    numbers, _ = put_beside(clip_of(range(40), 25, start=10, frames_in_video=50), clip_of(range(50), 25))
     assert numbers[0].tolist() == [10, 10] and len(numbers) == 40
+    numbers, _ = put_beside(clip_of(range(1), 25), clip_of(range(60), 25))
+    assert numbers.tolist() == [[0, 0], [0, 1]]
 
 
 def test_a_pair_without_a_common_moment():
-    numbers, _ = frames.beside(clip_of(range(10), 25, frames_in_video=50), clip_of(range(10), 25, 40, 50))
+    numbers, _ = put_beside(clip_of(range(10), 25, frames_in_video=50), clip_of(range(10), 25, 40, 50))
     assert len(numbers) == 0
 
 

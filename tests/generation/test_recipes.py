@@ -13,7 +13,7 @@ def test_every_metric_is_defined_once(mode):
     names = [definition.name for definition in whole]
     assert len(set(names)) == len(names)
     for definition in whole:
-        assert definition.region in recipes.REGIONS and definition.says.endswith(".") and definition.source
+        assert definition.view in recipes.VIEWS and definition.says.endswith(".") and definition.source
     assert {"fid", "e_fid", "fvd", "psnr", "ssim", "csim"} <= set(names)
 
 
