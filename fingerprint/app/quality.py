@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -45,12 +46,10 @@ def run(
     """
     from fingerprint.reports import quality as writer  # matplotlib is heavy
 
-    if out.exists() and not out.is_dir():
-        raise ClaimRefused(f"{out} is a file; wanted a folder for the report")
+    _check_writable(out)
     if drivers is not None and identity_leakage is None:
         raise ClaimRefused("who drives is asked for by --identity-leakage only; --drivers alone says nothing")
     said = calibrate.find(drivers) if drivers is not None else ()
-    out.mkdir(parents=True, exist_ok=True)
     released = None
     if identity_leakage is not None:
         from fingerprint.embed import open_model
@@ -73,6 +72,15 @@ def run(
             f"{example['reason']}; all reasons: {written['html']}"
         )
     return {**_summary(report), "files": {part: str(written[part]) for part in ("html", "markdown", "json", "csv")}}
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse, before hours of work, a folder that cannot be written or made."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ClaimRefused(f"{there} is a file; wanted a folder for the report")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ClaimRefused(f"{there} cannot be written to; wanted a folder for the report")
 
 
 def from_config(config: ConfigDict, directory: str) -> int:

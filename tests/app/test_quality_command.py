@@ -47,13 +47,16 @@ def test_a_table_that_is_none_is_one_sentence(fingerprint, tmp_path):
         (("{0}/a", "{0}/b", "--metrics", "fid,lpips"), "lpips"),
         (("{0}/a", "{0}/b", "--metrics", " ,"), "names no metric"),
         (("{0}/a", "{0}/b", "--drivers", "{0}/x.csv"), "--identity-leakage"),
+        (("{0}/a", "{0}/b", "--identity-leakage", "{model}", "--drivers", "{0}/x.csv"), "x.csv"),
+        (("{0}/a", "{0}/b", "--out", "{0}/a/v.mp4/deeper"), "is a file"),
+        (("{0}/a", "{0}/b", "--dwpose", "{0}"), "published only"),
     ],
 )
-def test_what_is_refused_before_the_work(fingerprint, tmp_path, arguments, found):
+def test_what_is_refused_before_the_work(fingerprint, model, tmp_path, arguments, found):
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "v.mp4").write_bytes(name.encode())
-    said = fingerprint("quality", *(text.format(tmp_path) for text in arguments), "--json", expect=1).json
+    said = fingerprint("quality", *(text.format(tmp_path, model=model) for text in arguments), "--json", expect=1).json
     assert found in said["error"]["message"]
     assert not (pathlib.Path.cwd() / "quality").exists()
 
