@@ -217,57 +217,36 @@ def features(
         frames: RGB of any size.
         batch: frames in flight, by default 4 on a CPU and 64 elsewhere; results do not depend on it.
     """
-    return _in_batches(lambda part: _features(params, part, architecture), frames, batch)
+    batch, out = in_flight(batch, 4, 64), []
+    for start in range(0, len(frames), batch):
+        part = frames[start : start + batch]
+        full = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
+        out.append(np.asarray(_network(params, _prepared(full, architecture), architecture))[: len(part)])
+    return np.concatenate(out)
 
 
 def aesthetic_scores(
     params: Params, architecture: Architecture, frames: Frames, *, batch: int | None = None
 ) -> Float32[np.ndarray, " frame"]:
     """LAION's score of each frame, about 0 to 10; arguments as in `features`."""
-    return _in_batches(lambda part: _scores(params, part, architecture), frames, batch)
+    vectors = features(params, architecture, frames, batch=batch)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return np.asarray(_affinely(params, "score", vectors))[:, 0]
 
 
-def _in_batches(function, frames: Frames, batch: int | None) -> Float32[np.ndarray, "frame *feature"]:
-    batch = in_flight(batch, 4, 64)
-    out = []
-    for start in range(0, len(frames), batch):
-        part = frames[start : start + batch]
-        full = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-        out.append(np.asarray(function(full))[: len(part)])
-    return np.concatenate(out)
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _scores(params: Params, frames: UInt8[Array, "frame height width 3"], architecture: Architecture):
-    vectors = _features(params, frames, architecture)
-    vectors /= jnp.maximum(jnp.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return _affinely(params, "score", vectors)[:, 0]
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _features(params: Params, frames: UInt8[Array, "frame height width 3"], architecture: Architecture):
-    family = architecture.of
-    x = _prepared(frames, architecture)
-    x = (x / 255 - jnp.array(family.mean)) / jnp.array(family.deviation)
-    x = _tokens(params, x, architecture)
-    if "before.scale" in params:
-        x = _normalised(params, "before", x, family.epsilon)
-    blocks = {name.removeprefix("blocks."): v for name, v in params.items() if name.startswith("blocks.")}
-    x, _ = lax.scan(lambda x, block: (_block(block, x, architecture), None), x, blocks)
-    x = _normalised(params, "after", x[:, 0], family.epsilon)
-    return jnp.dot(x, params["projection"], precision=_EXACT) if "projection" in params else x
-
-
+@functools.partial(jax.jit, static_argnums=1)
 def _prepared(frames: UInt8[Array, "frame height width 3"], architecture: Architecture) -> Float[Array, "frame h w 3"]:
-    """Frames as the network sees them, in [0, 255] or, by the cubic kernel, a little beyond."""
+    """Frames at the size that the network sees, a mean and a deviation taken out."""
     side, (height, width) = architecture.side, frames.shape[1:3]
     new = (side, int(side * width / height)) if height <= width else (int(side * height / width), side)
     if architecture.family == "dino":
-        return resize(frames.astype(jnp.float32), new, "centre")
-    for axis, (old, count) in enumerate(zip((height, width), new, strict=True), 1):
-        first = round((count - side) / 2)
-        frames = _cubic(frames, axis, (np.arange(first, first + side) + 0.5) * old / count - 0.5)
-    return frames
+        x = resize(frames.astype(jnp.float32), new, "centre")
+    else:
+        x = frames
+        for axis, (old, count) in enumerate(zip((height, width), new, strict=True), 1):
+            first = round((count - side) / 2)
+            x = _cubic(x, axis, (np.arange(first, first + side) + 0.5) * old / count - 0.5)
+    return (x / 255 - jnp.array(architecture.of.mean)) / jnp.array(architecture.of.deviation)
 
 
 def _cubic(x: Array, axis: int, at: Float[np.ndarray, " place"]) -> Float[Array, "..."]:
@@ -281,6 +260,18 @@ def _cubic(x: Array, axis: int, at: Float[np.ndarray, " place"]) -> Float[Array,
         values = jnp.take(x, np.clip(low + tap, 0, x.shape[axis] - 1), axis).astype(jnp.float32)
         out += values * weight.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     return out
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _network(params: Params, x: Float[Array, "frame height width 3"], architecture: Architecture):
+    epsilon = architecture.of.epsilon
+    x = _tokens(params, x, architecture)
+    if "before.scale" in params:
+        x = _normalised(params, "before", x, epsilon)
+    blocks = {name.removeprefix("blocks."): v for name, v in params.items() if name.startswith("blocks.")}
+    x, _ = lax.scan(lambda x, block: (_block(block, x, architecture), None), x, blocks)
+    x = _normalised(params, "after", x[:, 0], epsilon)
+    return jnp.dot(x, params["projection"], precision=_EXACT) if "projection" in params else x
 
 
 def _tokens(params: Params, x: Float[Array, "frame height width 3"], architecture: Architecture) -> Tokens:

