@@ -45,7 +45,7 @@ def i3d():
     torch = pytest.importorskip("torch")
     pytorch_i3d = pytest.importorskip("cdfvd.third_party.i3d.pytorch_i3d")
     path = source("i3d-kinetics-400.ckpt")
-    tree = conversion._NumPyPickle(path, None).run(path.read_bytes())
+    tree = conversion._NumPyPickle(path).run(path.read_bytes())
     network = pytorch_i3d.InceptionI3d(400, in_channels=3).eval()
 
     def fill(unit, layer, kept):

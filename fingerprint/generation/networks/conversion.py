@@ -39,7 +39,7 @@ def inception(path: pathlib.Path) -> Arrays:
                 walk(child, f"{name}.{key}" if name else key)
 
     try:
-        walk(read_tensors(path, _TorchScript)["net"]["layers"], "")
+        walk(read_tensors(path)["net"]["layers"], "")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path} is not Inception-2015 as TorchScript: {error}") from error
     return arrays
@@ -53,7 +53,7 @@ def i3d(path: pathlib.Path) -> Arrays:
     """
     content = pathlib.Path(path).read_bytes()
     try:
-        tree = _NumPyPickle(path, None).run(content)
+        tree = _NumPyPickle(path).run(content)
         return _i3d_arrays(tree)
     except FingerprintError:
         raise
@@ -95,30 +95,6 @@ def _folded(name: str, kernel: np.ndarray, mean: np.ndarray, var: np.ndarray, be
         f"{name}.kernel": np.ascontiguousarray(kernel * scale, np.float32),
         f"{name}.bias": (beta - mean * scale).astype(np.float32),
     }
-
-
-class _TorchScript(Assembler):
-    """Reads a TorchScript module as nested dicts of its attributes."""
-
-    def step(self, name: str, argument: Any) -> None:
-        match name:
-            case "NEWOBJ":
-                arguments, made = self.stack.pop(), self.stack.pop()
-                if arguments != () or not isinstance(made, Name) or not made.startswith("__torch__."):
-                    raise CheckpointError(
-                        f"{self.path}: its pickle makes {made}{arguments}, wanted TorchScript modules"
-                    )
-                self.stack.append({})
-            case "BUILD":
-                state = self.stack.pop()
-                self.stack[-1].update(state)
-            case _:
-                super().step(name, argument)
-
-    def call(self, function: Any, arguments: tuple) -> Any:
-        if function == "torch.jit._pickle build_intlist":
-            return arguments[0]
-        return super().call(function, arguments)
 
 
 class _NumPyPickle(Assembler):

@@ -1,7 +1,7 @@
 """The networks behind VBench's six scores: what the official weights are, and how they are run.
 
-The weights come as PyTorch files, which are pickles; this project opens none. Each network is wanted as an ONNX file
-that its user exports once with PyTorch, under the name below, in the folder of weights; ONNX Runtime runs it. What the
+Those that run in JAX take the official file, put into the folder of weights. Each of the others is wanted as an ONNX
+file that its user exports once with PyTorch, under the name below, in the same folder; ONNX Runtime runs it. What the
 ONNX file must take and give stands with each; preprocessing is done here, as VBench does it. No package that carries
 these weights was found, so `--fetch-weights` cannot bring them.
 """
@@ -21,8 +21,7 @@ from fingerprint.errors import UnknownName, WeightsMissing
 from fingerprint.generation import consistency, resize
 from fingerprint.generation.networks import onnx
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+_VISION_TRANSFORMERS = ("subject_consistency", "background_consistency", "aesthetic_quality")
 _UNIT = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 Pictures = UInt8[np.ndarray, "frame height width 3"]
 
@@ -32,7 +31,7 @@ class Network:
     """One of the six.
 
     Attributes:
-        file: ONNX file that is looked for. official: the file with the official weights.
+        file: ONNX file that is looked for; "" where the official one is. official: the file with the official weights.
         address: where the official file is had. sha256: of the official file, or its first 8 digits where only those
             are published; "" where none is.
         licence: of the weights. takes: what the ONNX file must take, all in RGB. gives: and give.
@@ -43,8 +42,8 @@ class Network:
     address: str
     sha256: str
     licence: str
-    takes: str
-    gives: str
+    takes: str = ""
+    gives: str = ""
 
 
 _CLIP_ADDRESS = "https://openaipublic.azureedge.net/clip/models"
@@ -52,22 +51,18 @@ _CLIP_B = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 _CLIP_L = "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"
 NETWORKS = {
     "subject_consistency": Network(
-        "dino_vitb16.onnx",
+        "",
         "dino_vitbase16_pretrain.pth",
         "https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
         "",
         "Apache-2.0",
-        "float32 [frame, 3, height, width], shorter side 224, ImageNet mean and deviation taken out",
-        "float32 [frame, 768]",
     ),
     "background_consistency": Network(
-        "clip_vitb32_image.onnx",
+        "",
         "ViT-B-32.pt",
         f"{_CLIP_ADDRESS}/{_CLIP_B}/ViT-B-32.pt",
         _CLIP_B,
         "MIT",
-        "float32 [frame, 3, 224, 224], CLIP's mean and deviation taken out",
-        "float32 [frame, 512]: `encode_image`",
     ),
     "motion_smoothness": Network(
         "amt_s.onnx",
@@ -88,13 +83,11 @@ NETWORKS = {
         "float32 [1, 2, height, width]: the upsampled flow in pixels",
     ),
     "aesthetic_quality": Network(
-        "clip_vitl14_aesthetic.onnx",
-        "ViT-L-14.pt with sa_0_4_vit_l_14_linear.pth",
-        f"{_CLIP_ADDRESS}/{_CLIP_L}/ViT-L-14.pt and github.com/LAION-AI/aesthetic-predictor",
+        "",
+        "ViT-L-14.pt",
+        f"{_CLIP_ADDRESS}/{_CLIP_L}/ViT-L-14.pt",
         _CLIP_L,
         "MIT",
-        "float32 [frame, 3, 224, 224], CLIP's mean and deviation taken out",
-        "float32 [frame, 1]: LAION's linear head on the unit-length `encode_image`",
     ),
     "imaging_quality": Network(
         "musiq_spaq.onnx",
@@ -104,6 +97,15 @@ NETWORKS = {
         "Apache-2.0; the conversion as IQA-PyTorch says",
         "float32 [1, 3, height, width] in [0, 1], longer side at most 512",
         "float32 [1, 1] in [0, 100]",
+    ),
+}
+HEADS = {
+    "aesthetic_quality": Network(
+        "",
+        "sa_0_4_vit_l_14_linear.pth",
+        "https://github.com/LAION-AI/aesthetic-predictor/blob/main/sa_0_4_vit_l_14_linear.pth?raw=true",
+        "",
+        "MIT",
     ),
 }
 Score = (
@@ -121,6 +123,8 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
     """
     if name not in NETWORKS:
         raise UnknownName("consistency score", name, NETWORKS)
+    if name in _VISION_TRANSFORMERS:
+        return _of_vision_transformer(name, folder)
     network = NETWORKS[name]
     path = pathlib.Path(folder or "") / network.file
     if folder is None or not path.is_file():
@@ -131,20 +135,25 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
     return of_session(name, onnx.session(path))
 
 
+def _of_vision_transformer(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score]:
+    from fingerprint.generation.networks import vision_transformer
+
+    params, architecture = vision_transformer.load(name, folder), vision_transformer.ARCHITECTURES[name]
+    if name in HEADS:
+        return lambda fps: consistency.MeanScore(
+            lambda frames: vision_transformer.aesthetic_scores(params, architecture, frames), 10.0
+        )
+    return lambda fps: consistency.FeatureConsistency(
+        lambda frames: vision_transformer.features(params, architecture, frames)
+    )
+
+
 def of_session(name: str, session: Any) -> Callable[[float], Score]:
     """As `load`, for a session at hand."""
 
-    def vectors(prepare: Callable[[Pictures], np.ndarray]) -> consistency.FrameFeatures:
-        return lambda frames: onnx.run(session, prepare(frames))[0]
-
     made: dict[str, Callable[[float], Score]] = {
-        "subject_consistency": lambda fps: consistency.FeatureConsistency(vectors(_dino)),
-        "background_consistency": lambda fps: consistency.FeatureConsistency(vectors(_clip)),
         "motion_smoothness": lambda fps: consistency.MotionSmoothness(lambda a, b: _interpolated(session, a, b)),
         "dynamic_degree": lambda fps: consistency.DynamicDegree(lambda a, b: _flow(session, a, b), fps),
-        "aesthetic_quality": lambda fps: consistency.MeanScore(
-            lambda frames: onnx.run(session, _clip(frames))[0].reshape(len(frames)), 10.0
-        ),
         "imaging_quality": lambda fps: consistency.MeanScore(lambda frames: _imaging(session, frames), 100.0),
     }
     return made[name]
@@ -157,22 +166,6 @@ def planes(
     mean, deviation = (np.float32(values) for values in normal)
     small = np.stack([resize.sampled(frame, height, width, cubic=cubic) for frame in frames])
     return np.ascontiguousarray(((small / 255 - mean) / deviation).transpose(0, 3, 1, 2))
-
-
-def _shorter_side(frames: Pictures, side: int) -> tuple[int, int]:
-    """Height and width with the shorter one as asked, as torchvision rounds the other."""
-    height, width = frames.shape[1:3]
-    return (side, int(side * width / height)) if height <= width else (int(side * height / width), side)
-
-
-def _dino(frames: Pictures) -> Float32[np.ndarray, "frame 3 height width"]:
-    return planes(frames, *_shorter_side(frames, 224), _IMAGENET, cubic=False)
-
-
-def _clip(frames: Pictures) -> Float32[np.ndarray, "frame 3 224 224"]:
-    whole = planes(frames, *_shorter_side(frames, 224), _CLIP, cubic=True)
-    top, left = (round((side - 224) / 2) for side in whole.shape[2:])
-    return np.ascontiguousarray(whole[:, :, top : top + 224, left : left + 224])
 
 
 def _padded(picture, multiple: int) -> tuple[Float32[np.ndarray, "1 3 height width"], tuple[slice, slice]]:
