@@ -1,7 +1,8 @@
 """Quality networks as their authors run them, in PyTorch: references where it is installed.
 
-Needs torch, for I3D also `pip install --no-deps cd-fvd==0.1.1` (which carries Piergiovanni's pytorch-i3d), and in the
-folder that FINGERPRINT_WEIGHT_SOURCES names the files as published: `default_1.pt`, `i3d-kinetics-400.ckpt`.
+Needs torch, for I3D also `pip install --no-deps cd-fvd==0.1.1` (which carries Piergiovanni's pytorch-i3d), for LPIPS
+`pip install lpips==0.1.4`, and in the folder that FINGERPRINT_WEIGHT_SOURCES names the files as published:
+`default_1.pt`, `i3d-kinetics-400.ckpt`, `alexnet.ckpt`.
 """
 
 import os
@@ -79,6 +80,27 @@ def i3d():
         return (network.extract_features(x).mean((2, 3, 4)) if pooled else network(x)).numpy()
 
     return features
+
+
+def lpips():
+    """Distances of uint8 frames by the package `lpips`, whose own heads are used, with the checkpoint's AlexNet."""
+    torch = pytest.importorskip("torch")
+    package = pytest.importorskip("lpips")
+    path = source("alexnet.ckpt")
+    layers = conversion._NumPyPickle(path, None).run(path.read_bytes())["AlexNet_0"]
+    network = package.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+    convolutions = [module for module in network.net.modules() if isinstance(module, torch.nn.Conv2d)]
+    for i, convolution in enumerate(convolutions):
+        layer = layers[f"Conv_{i}"]
+        convolution.weight.data = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
+        convolution.bias.data = torch.from_numpy(layer["bias"].copy())
+
+    @torch.no_grad()
+    def distances(reference: np.ndarray, generated: np.ndarray) -> np.ndarray:
+        sides = (torch.from_numpy(f).permute(0, 3, 1, 2).float() / 127.5 - 1 for f in (reference, generated))
+        return network(*sides).numpy().ravel()
+
+    return distances
 
 
 def installed(name: str) -> str:
