@@ -1,8 +1,8 @@
 """Quality networks as their authors run them, in PyTorch: references where it is installed.
 
 Needs torch, for I3D also `pip install --no-deps cd-fvd==0.1.1` (which carries Piergiovanni's pytorch-i3d), for LPIPS
-`pip install lpips==0.1.4`, and in the folder that FINGERPRINT_WEIGHT_SOURCES names the files as published:
-`default_1.pt`, `i3d-kinetics-400.ckpt`, `alexnet.ckpt`.
+`pip install lpips==0.1.4`, for MUSIQ `pip install pyiqa==0.1.16`, and in the folder that FINGERPRINT_WEIGHT_SOURCES
+names the files as published: `default_1.pt`, `i3d-kinetics-400.ckpt`, `alexnet.ckpt`.
 """
 
 import os
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fingerprint.generation.networks import conversion, weights
+from fingerprint.generation.networks import musiq as our_musiq
 
 
 def source(name: str) -> pathlib.Path:
@@ -101,6 +102,43 @@ def lpips():
         return network(*sides).numpy().ravel()
 
     return distances
+
+
+def musiq_weights() -> dict[str, np.ndarray]:
+    """Made-up weights of MUSIQ by their official names, under which scores differ well from frame to frame."""
+    random, state = np.random.default_rng(0), {}
+    for name, shape in sorted(our_musiq.shapes().items()):
+        values = random.standard_normal(shape, np.float32)
+        if name.endswith(("_emb", ".cls")):
+            values *= 0.5
+        elif values.ndim > 1:
+            values /= np.sqrt(np.prod(shape[1:]), dtype=np.float32)
+        else:
+            values *= 0.1
+            values += name.endswith(".weight")
+        state[name] = values
+    state["head.weight"] *= 20
+    return state
+
+
+def musiq(state: dict[str, np.ndarray]):
+    """Scores of uint8 frames by pyiqa's MUSIQ, as VBench prepares them and calls it."""
+    torch = pytest.importorskip("torch")
+    network = pytest.importorskip("pyiqa.archs.musiq_arch").MUSIQ(pretrained=False)
+    network.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
+    network.training = False
+
+    @torch.no_grad()
+    def scores(frames: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+        height, width = x.shape[2:]
+        if max(height, width) > 512:
+            scale = 512.0 / max(height, width)
+            size = int(scale * height), int(scale * width)
+            x = torch.nn.functional.interpolate(x, size, mode="bilinear", align_corners=False)
+        return np.array([float(network(image[None])) for image in x / 255.0])
+
+    return scores
 
 
 def installed(name: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 from fingerprint.errors import UnknownName, WeightsMissing
 from fingerprint.generation import consistency, resize
@@ -23,7 +23,6 @@ from fingerprint.generation.networks import onnx
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_UNIT = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 Pictures = UInt8[np.ndarray, "frame height width 3"]
 
 
@@ -43,8 +42,8 @@ class Network:
     address: str
     sha256: str
     licence: str
-    takes: str
-    gives: str
+    takes: str = ""
+    gives: str = ""
 
 
 _CLIP_ADDRESS = "https://openaipublic.azureedge.net/clip/models"
@@ -97,13 +96,11 @@ NETWORKS = {
         "float32 [frame, 1]: LAION's linear head on the unit-length `encode_image`",
     ),
     "imaging_quality": Network(
-        "musiq_spaq.onnx",
+        "musiq_spaq_ckpt-358bb6af.pth",
         "musiq_spaq_ckpt-358bb6af.pth",
         "https://github.com/chaofengc/IQA-PyTorch/releases/download/v0.1-weights/musiq_spaq_ckpt-358bb6af.pth",
         "358bb6af",
         "Apache-2.0; the conversion as IQA-PyTorch says",
-        "float32 [1, 3, height, width] in [0, 1], longer side at most 512",
-        "float32 [1, 1] in [0, 100]",
     ),
 }
 Score = (
@@ -117,10 +114,13 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
     Raises:
         UnknownName: no such score.
         WeightsMissing: the network is not in `folder`; says which file to get.
+        CheckpointError: its file is another one than the official.
         LibraryMissing: ONNX Runtime is not installed.
     """
     if name not in NETWORKS:
         raise UnknownName("consistency score", name, NETWORKS)
+    if name == "imaging_quality":
+        return _imaging_quality(folder)
     network = NETWORKS[name]
     path = pathlib.Path(folder or "") / network.file
     if folder is None or not path.is_file():
@@ -129,6 +129,13 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
             f"{network.address}) exported to ONNX, taking {network.takes} and giving {network.gives}"
         )
     return of_session(name, onnx.session(path))
+
+
+def _imaging_quality(folder: str | os.PathLike | None) -> Callable[[float], Score]:
+    from fingerprint.generation.networks import musiq
+
+    params = musiq.load(folder)
+    return lambda fps: consistency.MeanScore(lambda frames: musiq.scores(params, frames), 100.0)
 
 
 def of_session(name: str, session: Any) -> Callable[[float], Score]:
@@ -145,7 +152,6 @@ def of_session(name: str, session: Any) -> Callable[[float], Score]:
         "aesthetic_quality": lambda fps: consistency.MeanScore(
             lambda frames: onnx.run(session, _clip(frames))[0].reshape(len(frames)), 10.0
         ),
-        "imaging_quality": lambda fps: consistency.MeanScore(lambda frames: _imaging(session, frames), 100.0),
     }
     return made[name]
 
@@ -193,11 +199,3 @@ def _interpolated(session, before, after):
 def _flow(session, before, after):
     (first, place), (second, _) = _padded(before, 8), _padded(after, 8)
     return onnx.run(session, first, second)[0][0].transpose(1, 2, 0)[place]
-
-
-def _imaging(session, frames: Pictures) -> Float[np.ndarray, " frame"]:
-    height, width = frames.shape[1:3]
-    scale = min(1.0, 512 / max(height, width))
-    size = int(scale * height), int(scale * width)
-    scores = [onnx.run(session, planes(frame[None], *size, _UNIT, cubic=False))[0] for frame in frames]
-    return np.array(scores, np.float64).reshape(len(frames))
