@@ -15,12 +15,13 @@ import time
 import tracemalloc
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import pytest
 
 from benchmarks.alternate import ratio
 from fingerprint.generation import expression, pixels
-from fingerprint.generation.networks import i3d, inception
+from fingerprint.generation.networks import i3d, inception, lpips, musiq
 from fingerprint.generation.statistics import FeatureStatistics, frechet_distance
 from tests import originals
 
@@ -45,6 +46,20 @@ def i3d_work(torch) -> tuple[dict[str, Work], int]:
     params, published = i3d.load(originals.installed("i3d")), originals.i3d()
     clips = originals.pictures(16, 224, 224)[None]
     return {"ours": lambda: i3d.features(params, clips), "torch": lambda: published(clips)}, 16
+
+
+def lpips_work() -> tuple[dict[str, Work], int]:
+    params, published = lpips.load(originals.installed("lpips")), originals.lpips()
+    frames = originals.pictures(9, 256, 256)
+    a, b = frames[:-1], frames[1:]
+    return {"ours": lambda: lpips.distance(params, a, b), "torch": lambda: published(a, b)}, len(a)
+
+
+def musiq_work() -> tuple[dict[str, Work], int]:
+    state = originals.musiq_weights()
+    params, published = jax.device_put(musiq.arranged(state)), originals.musiq(state)
+    frames = originals.pictures(2, 512, 512)
+    return {"ours": lambda: musiq.scores(params, frames), "torch": lambda: published(frames)}, len(frames)
 
 
 def pixel_work(name: str) -> tuple[dict[str, Work], int]:
@@ -139,6 +154,8 @@ def main() -> None:
     made = {
         "inception": lambda: inception_work(torch),
         "i3d": lambda: i3d_work(torch),
+        "lpips": lpips_work,
+        "musiq": musiq_work,
         "psnr": lambda: pixel_work("psnr"),
         "ssim": lambda: pixel_work("ssim"),
         "psnr, torchmetrics": lambda: torchmetrics_work(torch, "psnr"),

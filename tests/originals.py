@@ -1,7 +1,8 @@
 """Quality networks as their authors run them, in PyTorch: references where it is installed.
 
-Needs torch, for I3D also `pip install --no-deps cd-fvd==0.1.1` (which carries Piergiovanni's pytorch-i3d), and in the
-folder that FINGERPRINT_WEIGHT_SOURCES names the files as published: `default_1.pt`, `i3d-kinetics-400.ckpt`.
+Needs torch, for I3D also `pip install --no-deps cd-fvd==0.1.1` (which carries Piergiovanni's pytorch-i3d), for LPIPS
+`pip install lpips==0.1.4`, for MUSIQ `pip install pyiqa==0.1.16`, and in the folder that FINGERPRINT_WEIGHT_SOURCES
+names the files as published: `default_1.pt`, `i3d-kinetics-400.ckpt`, `alexnet.ckpt`.
 """
 
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from fingerprint.generation.networks import conversion, weights
+from fingerprint.generation.networks import musiq as our_musiq
 
 
 def source(name: str) -> pathlib.Path:
@@ -79,6 +81,64 @@ def i3d():
         return (network.extract_features(x).mean((2, 3, 4)) if pooled else network(x)).numpy()
 
     return features
+
+
+def lpips():
+    """Distances of uint8 frames by the package `lpips`, whose own heads are used, with the checkpoint's AlexNet."""
+    torch = pytest.importorskip("torch")
+    package = pytest.importorskip("lpips")
+    path = source("alexnet.ckpt")
+    layers = conversion._NumPyPickle(path).run(path.read_bytes())["AlexNet_0"]
+    network = package.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+    convolutions = [module for module in network.net.modules() if isinstance(module, torch.nn.Conv2d)]
+    for i, convolution in enumerate(convolutions):
+        layer = layers[f"Conv_{i}"]
+        convolution.weight.data = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
+        convolution.bias.data = torch.from_numpy(layer["bias"].copy())
+
+    @torch.no_grad()
+    def distances(reference: np.ndarray, generated: np.ndarray) -> np.ndarray:
+        sides = (torch.from_numpy(f).permute(0, 3, 1, 2).float() / 127.5 - 1 for f in (reference, generated))
+        return network(*sides).numpy().ravel()
+
+    return distances
+
+
+def musiq_weights() -> dict[str, np.ndarray]:
+    """Made-up weights of MUSIQ by their official names, under which scores differ well from frame to frame."""
+    random, state = np.random.default_rng(0), {}
+    for name, shape in sorted(our_musiq.shapes().items()):
+        values = random.standard_normal(shape, np.float32)
+        if name.endswith(("_emb", ".cls")):
+            values *= 0.5
+        elif values.ndim > 1:
+            values /= np.sqrt(np.prod(shape[1:]), dtype=np.float32)
+        else:
+            values *= 0.1
+            values += name.endswith(".weight")
+        state[name] = values
+    state["head.weight"] *= 20
+    return state
+
+
+def musiq(state: dict[str, np.ndarray]):
+    """Scores of uint8 frames by pyiqa's MUSIQ, as VBench prepares them and calls it."""
+    torch = pytest.importorskip("torch")
+    network = pytest.importorskip("pyiqa.archs.musiq_arch").MUSIQ(pretrained=False)
+    network.load_state_dict({name: torch.from_numpy(values) for name, values in state.items()})
+    network.training = False
+
+    @torch.no_grad()
+    def scores(frames: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+        height, width = x.shape[2:]
+        if max(height, width) > 512:
+            scale = 512.0 / max(height, width)
+            size = int(scale * height), int(scale * width)
+            x = torch.nn.functional.interpolate(x, size, mode="bilinear", align_corners=False)
+        return np.array([float(network(image[None])) for image in x / 255.0])
+
+    return scores
 
 
 def installed(name: str) -> str:

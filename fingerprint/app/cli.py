@@ -305,7 +305,7 @@ def quality(
         typer.Option(help="Folder of the networks' weights. Default: $FINGERPRINT_WEIGHTS, then the cache."),
     ] = None,
     fetch_weights: Annotated[
-        bool, typer.Option("--fetch-weights", help="Bring weights that are not there (180 MB) first; alone: only that.")
+        bool, typer.Option("--fetch-weights", help="Bring weights that are not there (190 MB) first; alone: only that.")
     ] = False,
     identity_leakage: Annotated[
         Path | None, typer.Option(help="Model by which drivers are told: adds the fingerprint's AUC of each generator.")

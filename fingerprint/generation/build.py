@@ -79,6 +79,8 @@ def _make(
         return metrics.ExpressionMetric(name, view)
     if name == "csim":
         compare = metrics.pixel_cosine if published else networks.identity
+    elif name == "lpips":
+        compare = networks.lpips
     else:
         from fingerprint.generation import pixels
 
@@ -121,6 +123,13 @@ class _Networks:
 
         params = i3d.load(self._asked)
         return lambda clips: i3d.features(params, clips, signed=signed)
+
+    @functools.cached_property
+    def lpips(self) -> Callable[[Frames, Frames], Float[np.ndarray, " frame"]]:
+        from fingerprint.generation.networks import lpips
+
+        params = lpips.load(self._asked)
+        return metrics.pixels_of(lambda reference, generated: lpips.distance(params, reference, generated))
 
     @functools.cached_property
     def identity(self) -> Callable[[Frames, Frames], Float[np.ndarray, " frame"]]:

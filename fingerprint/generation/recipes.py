@@ -129,6 +129,11 @@ _STANDARD = (
         "Wang et al. (2004), as scikit-image has it: 7 by 7 uniform window",
     ),
     Definition(
+        "lpips", "LPIPS", "", "lower", "region", True, ("lpips",),
+        "Learned perceptual distance a frame (AlexNet, version 0.1), averaged over frames, then videos.",
+        "Zhang et al. (1801.03924)",
+    ),
+    Definition(
         "csim", "CSIM", "", "higher", "identity", True, ("sface",),
         "Cosine of face-recognition embeddings (SFace) of the two frames' faces: does it stay the person who is to be "
         "shown. No value where that is another person than the driver and no reference shows that person.",

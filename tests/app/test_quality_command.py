@@ -44,7 +44,7 @@ def test_a_table_that_is_none_is_one_sentence(fingerprint, tmp_path):
         (("{0}/a",), "fingerprint quality REFERENCE GENERATED"),
         (("{0}", "{0}"), "one folder"),
         (("{0}/a", "{0}/b", "--mode", "faithful"), "known: published, standard"),
-        (("{0}/a", "{0}/b", "--metrics", "fid,lpips"), "lpips"),
+        (("{0}/a", "{0}/b", "--metrics", "fid,vmaf"), "vmaf"),
         (("{0}/a", "{0}/b", "--metrics", " ,"), "names no metric"),
         (("{0}/a", "{0}/b", "--drivers", "{0}/x.csv"), "--identity-leakage"),
         (("{0}/a", "{0}/b", "--identity-leakage", "{model}", "--drivers", "{0}/x.csv"), "x.csv"),

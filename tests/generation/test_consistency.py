@@ -152,11 +152,6 @@ def test_networks_get_what_they_are_said_to_take():
     assert feed(vbench.of_session("dynamic_degree", raft)(8.0), frames, 5) == 1.0
     assert raft.given[0][0].shape == (1, 3, 104, 152) and raft.given[0][0].max() > 200
 
-    musiq = Session(lambda x: np.array([[50.0]]))
-    large = clip(2, 300, 1024)
-    assert feed(vbench.of_session("imaging_quality", musiq)(25.0), large, 2) == 0.5
-    assert musiq.given[0][0].shape == (1, 3, 150, 512)
-
 
 def test_an_absent_network_says_which_file_to_get(tmp_path):
     for name, network in vbench.NETWORKS.items():

@@ -202,7 +202,7 @@ def test_without_any_metric_it_says_what_is_missing(request_of, tracks):
     with pytest.raises(WeightsMissing, match="get the file"):
         quality.run(request_of(), tracks, make=lambda *_: build.Metrics(skipped={"fid": "get the file"}))
     with pytest.raises(UnknownName, match="ssim"):
-        quality.run(request_of(metrics=["lpips"]), tracks)
+        quality.run(request_of(metrics=["vmaf"]), tracks)
 
 
 def test_faces_are_written_as_the_recipe_sees_them(request_of, tracks, tmp_path):

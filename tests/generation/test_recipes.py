@@ -32,6 +32,6 @@ def test_what_is_asked_for():
     assert names == ["fid", "ssim", *recipes.CONSISTENCY]
     assert [definition.name for definition in recipes.recipe("published", "psnr")] == ["psnr"]
     with pytest.raises(UnknownName, match="kid"):
-        recipes.recipe("standard", ["lpips"])
+        recipes.recipe("standard", ["vmaf"])
     with pytest.raises(UnknownName, match="standard"):
         recipes.recipe("faithful")

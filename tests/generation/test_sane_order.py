@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from fingerprint.generation import pixels
-from fingerprint.generation.networks import identity, inception
+from fingerprint.generation.networks import identity, inception, lpips
 from fingerprint.generation.statistics import FeatureStatistics, frechet_distance
 from fingerprint.landmarks import extract, model_file, video
 
@@ -45,6 +45,12 @@ def falling(values):
 @pytest.mark.parametrize("metric", [pixels.psnr, pixels.ssim])
 def test_pixels(versions, metric):
     assert falling([metric(versions[0], v).mean() for v in versions])
+
+
+def test_lpips(versions):
+    params = lpips.load(originals.installed("lpips"))
+    means = [lpips.distance(params, versions[0], v).mean() for v in versions]
+    assert means[0] == 0 and falling(means[::-1])
 
 
 def test_fid(versions):

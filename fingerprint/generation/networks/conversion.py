@@ -1,12 +1,13 @@
 """Network weights as their publishers store them, turned into plain arrays; no pickle in them is ever executed.
 
-Both networks normalise by statistics after each convolution: y = (conv(x) - mean) / sqrt(var + 0.001) + beta. That is
-folded into the convolution, in float64: `NAME.kernel` (spatial..., in, out) and `NAME.bias` (out), float32.
+A convolution is `NAME.kernel` (spatial..., in, out) and `NAME.bias` (out), float32. Inception and I3D normalise by
+statistics after each: y = (conv(x) - mean) / sqrt(var + 0.001) + beta, which is folded into it, in float64.
 """
 
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,14 +52,35 @@ def i3d(path: pathlib.Path) -> Arrays:
     Raises:
         CheckpointError: not such a file, or its pickle does anything but describe arrays in dicts.
     """
+    return _of_flax(path, "I3D", _i3d_arrays)
+
+
+def lpips(path: pathlib.Path) -> Arrays:
+    """LPIPS (AlexNet) from a pickled Flax checkpoint: `conv_0` to `conv_4`, and heads `head_0` to `head_4` (channel).
+
+    Raises:
+        CheckpointError: not such a file, or its pickle does anything but describe arrays in dicts.
+    """
+    return _of_flax(path, "LPIPS", _lpips_arrays)
+
+
+def _of_flax(path: pathlib.Path, network: str, arrays_of: Callable[[dict[str, Any]], Arrays]) -> Arrays:
     content = pathlib.Path(path).read_bytes()
     try:
-        tree = _NumPyPickle(path).run(content)
-        return _i3d_arrays(tree)
+        return arrays_of(_NumPyPickle(path).run(content))
     except FingerprintError:
         raise
     except Exception as error:  # a malformed file can fail anywhere in the reading
-        raise CheckpointError(f"{path} is not I3D's Flax checkpoint: {error}") from error
+        raise CheckpointError(f"{path} is not {network}'s Flax checkpoint: {error}") from error
+
+
+def _lpips_arrays(tree: dict[str, Any]) -> Arrays:
+    arrays: Arrays = {}
+    for i in range(5):
+        layer = tree["AlexNet_0"][f"Conv_{i}"]
+        arrays |= {f"conv_{i}.{part}": layer[part] for part in ("kernel", "bias")}
+        arrays[f"head_{i}"] = tree[f"NetLinLayer_{i}"]["Conv_0"]["kernel"].reshape(len(layer["bias"]))
+    return arrays
 
 
 def _i3d_arrays(tree: dict[str, Any]) -> Arrays:

@@ -104,3 +104,15 @@ def resize(
         left, right = (jnp.take(x, i, axis) for i in (low, np.minimum(low + 1, old - 1)))
         x = left + share * (right - left)
     return x
+
+
+def cubic(x: Float[Array, "..."], axis: int, at: Float[np.ndarray, " place"]) -> Float[Array, "..."]:
+    """Values between those of an axis, by Keys' kernel (1981) with a = -0.75; beyond its ends the last one goes on."""
+    a, low = -0.75, np.floor(at).astype(int)
+    out = jnp.zeros(())
+    for tap in range(-1, 3):
+        d = np.abs(low + tap - at)
+        near, far = ((a + 2) * d - (a + 3)) * d * d + 1, ((d - 5) * d + 8) * d * a - 4 * a
+        weight = np.where(d <= 1, near, far).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+        out += jnp.take(x, np.clip(low + tap, 0, x.shape[axis] - 1), axis) * weight
+    return out

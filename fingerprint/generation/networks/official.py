@@ -31,10 +31,10 @@ def require_head(name: str, folder: str | os.PathLike | None = None) -> pathlib.
 
 
 def _found(name: str, network: vbench.Network, folder: str | os.PathLike | None) -> pathlib.Path:
-    path = weights.folder_of(folder) / network.official
+    path = weights.folder_of(folder) / network.file
     if not path.is_file():
         raise WeightsMissing(
-            f"{path} is not there: {name} wants {network.official} as published ({network.licence}), from "
+            f"{path} is not there: {name} wants {network.file} as published ({network.licence}), from "
             f"{network.address}, in the folder of weights"
         )
     if network.sha256:

