@@ -1,7 +1,7 @@
 """The networks behind VBench's six scores: what the official weights are, and how they are run.
 
-The weights come as PyTorch files, which are pickles; this project opens none. Each network is wanted as an ONNX file
-that its user exports once with PyTorch, under the name below, in the folder of weights; ONNX Runtime runs it. What the
+Networks with a module of their own beside this one read the official file as it is. Each other one is wanted as an ONNX
+file that its user exports once with PyTorch, under the name below, in the folder of weights; ONNX Runtime runs it. What the
 ONNX file must take and give stands with each; preprocessing is done here, as VBench does it. No package that carries
 these weights was found, so `--fetch-weights` cannot bring them.
 """
@@ -9,6 +9,7 @@ these weights was found, so `--fetch-weights` cannot bring them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Network:
         file: ONNX file that is looked for. official: the file with the official weights.
         address: where the official file is had. sha256: of the official file, or its first 8 digits where only those
             are published; "" where none is.
-        licence: of the weights. takes: what the ONNX file must take, all in RGB. gives: and give.
+        licence: of the weights. takes: what the ONNX file must take, all in RGB. gives: and give. Both "" where the
+            official file itself is read.
     """
 
     file: str
@@ -43,8 +45,8 @@ class Network:
     address: str
     sha256: str
     licence: str
-    takes: str
-    gives: str
+    takes: str = ""
+    gives: str = ""
 
 
 _CLIP_ADDRESS = "https://openaipublic.azureedge.net/clip/models"
@@ -79,13 +81,11 @@ NETWORKS = {
         "float32 [1, 3, height, width] in [0, 1]",
     ),
     "dynamic_degree": Network(
-        "raft_things.onnx",
+        "raft-things.pth",
         "raft-things.pth",
         "https://dl.dropboxusercontent.com/s/4j4z58wuv8o0mfz/models.zip",
         "",
         "BSD-3-Clause",
-        "two float32 [1, 3, height, width] in [0, 255], sides multiples of 8; 20 iterations built in",
-        "float32 [1, 2, height, width]: the upsampled flow in pixels",
     ),
     "aesthetic_quality": Network(
         "clip_vitl14_aesthetic.onnx",
@@ -117,10 +117,13 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
     Raises:
         UnknownName: no such score.
         WeightsMissing: the network is not in `folder`; says which file to get.
+        CheckpointError: its file is another one than the official.
         LibraryMissing: ONNX Runtime is not installed.
     """
     if name not in NETWORKS:
         raise UnknownName("consistency score", name, NETWORKS)
+    if name in _READ:
+        return _READ[name](folder)
     network = NETWORKS[name]
     path = pathlib.Path(folder or "") / network.file
     if folder is None or not path.is_file():
@@ -129,6 +132,16 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
             f"{network.address}) exported to ONNX, taking {network.takes} and giving {network.gives}"
         )
     return of_session(name, onnx.session(path))
+
+
+def _dynamic_degree(folder: str | os.PathLike | None) -> Callable[[float], Score]:
+    from fingerprint.generation.networks import raft
+
+    params = raft.load(folder)
+    return lambda fps: consistency.DynamicDegree(functools.partial(raft.flow, params), fps)
+
+
+_READ = {"dynamic_degree": _dynamic_degree}
 
 
 def of_session(name: str, session: Any) -> Callable[[float], Score]:
@@ -141,7 +154,6 @@ def of_session(name: str, session: Any) -> Callable[[float], Score]:
         "subject_consistency": lambda fps: consistency.FeatureConsistency(vectors(_dino)),
         "background_consistency": lambda fps: consistency.FeatureConsistency(vectors(_clip)),
         "motion_smoothness": lambda fps: consistency.MotionSmoothness(lambda a, b: _interpolated(session, a, b)),
-        "dynamic_degree": lambda fps: consistency.DynamicDegree(lambda a, b: _flow(session, a, b), fps),
         "aesthetic_quality": lambda fps: consistency.MeanScore(
             lambda frames: onnx.run(session, _clip(frames))[0].reshape(len(frames)), 10.0
         ),
@@ -188,11 +200,6 @@ def _interpolated(session, before, after):
     (first, place), (second, _) = _padded(before, 16), _padded(after, 16)
     made = onnx.run(session, first / 255, second / 255)[0][0]
     return (np.clip(made.transpose(1, 2, 0)[place], 0, 1) * 255).astype(np.uint8)
-
-
-def _flow(session, before, after):
-    (first, place), (second, _) = _padded(before, 8), _padded(after, 8)
-    return onnx.run(session, first, second)[0][0].transpose(1, 2, 0)[place]
 
 
 def _imaging(session, frames: Pictures) -> Float[np.ndarray, " frame"]:
