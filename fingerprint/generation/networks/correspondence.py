@@ -235,3 +235,27 @@ def padded(
     down, across = -height % multiple, -width % multiple
     out = np.pad(picture, ((down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0)), mode="edge")
     return out, (slice(down // 2, down // 2 + height), slice(across // 2, across // 2 + width))
+
+
+def sampled(
+    x: Float[Array, "height width channel"], places: Float[Array, "*place 2"]
+) -> Float[Array, "*place channel"]:
+    """Values between the pixels, at x and y; beyond the edge its value goes on."""
+    height, width = x.shape[:2]
+    places = jnp.clip(places, 0, jnp.array([width - 1, height - 1], jnp.float32))
+    low = jnp.floor(places)
+    share = places - low
+    left, top = low[..., 0].astype(jnp.int32), low[..., 1].astype(jnp.int32)
+    right, bottom = jnp.minimum(left + 1, width - 1), jnp.minimum(top + 1, height - 1)
+    across, down = share[..., :1], share[..., 1:]
+
+    def row(y):
+        return (1 - across) * _pixels(x, y, left) + across * _pixels(x, y, right)
+
+    return (1 - down) * row(top) + down * row(bottom)
+
+
+def _pixels(
+    x: Float[Array, "height width channel"], row: Int[Array, "*place"], column: Int[Array, "*place"]
+) -> Float[Array, "*place channel"]:
+    return x.at[row, column].get(mode="promise_in_bounds")

@@ -1,9 +1,9 @@
 """The networks behind VBench's six scores: what the official weights are, and how they are run.
 
-Networks with a module of their own beside this one read the official file as it is. Each other one is wanted as an ONNX
-file that its user exports once with PyTorch, under the name below, in the folder of weights; ONNX Runtime runs it. What the
-ONNX file must take and give stands with each; preprocessing is done here, as VBench does it. No package that carries
-these weights was found, so `--fetch-weights` cannot bring them.
+Networks with a module of their own beside this one read the official file as it is. Each other one is wanted as an
+ONNX file that its user exports once with PyTorch, under the name below, in the folder of weights; ONNX Runtime runs it.
+What the ONNX file must take and give stands with each; preprocessing is done here, as VBench does it. No package that
+carries these weights was found, so `--fetch-weights` cannot bring them.
 """
 
 from __future__ import annotations
@@ -72,13 +72,11 @@ NETWORKS = {
         "float32 [frame, 512]: `encode_image`",
     ),
     "motion_smoothness": Network(
-        "amt_s.onnx",
+        "amt-s.pth",
         "amt-s.pth",
         "https://huggingface.co/lalala125/AMT/resolve/main/amt-s.pth",
         "",
         "CC BY-NC 4.0",
-        "two float32 [1, 3, height, width] in [0, 1], sides multiples of 16; the middle in time (0.5) built in",
-        "float32 [1, 3, height, width] in [0, 1]",
     ),
     "dynamic_degree": Network(
         "raft-things.pth",
@@ -134,6 +132,13 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
     return of_session(name, onnx.session(path))
 
 
+def _motion_smoothness(folder: str | os.PathLike | None) -> Callable[[float], Score]:
+    from fingerprint.generation.networks import amt
+
+    params = amt.load(folder)
+    return lambda fps: consistency.MotionSmoothness(functools.partial(amt.middle, params))
+
+
 def _dynamic_degree(folder: str | os.PathLike | None) -> Callable[[float], Score]:
     from fingerprint.generation.networks import raft
 
@@ -141,7 +146,7 @@ def _dynamic_degree(folder: str | os.PathLike | None) -> Callable[[float], Score
     return lambda fps: consistency.DynamicDegree(functools.partial(raft.flow, params), fps)
 
 
-_READ = {"dynamic_degree": _dynamic_degree}
+_READ = {"motion_smoothness": _motion_smoothness, "dynamic_degree": _dynamic_degree}
 
 
 def of_session(name: str, session: Any) -> Callable[[float], Score]:
@@ -153,7 +158,6 @@ def of_session(name: str, session: Any) -> Callable[[float], Score]:
     made: dict[str, Callable[[float], Score]] = {
         "subject_consistency": lambda fps: consistency.FeatureConsistency(vectors(_dino)),
         "background_consistency": lambda fps: consistency.FeatureConsistency(vectors(_clip)),
-        "motion_smoothness": lambda fps: consistency.MotionSmoothness(lambda a, b: _interpolated(session, a, b)),
         "aesthetic_quality": lambda fps: consistency.MeanScore(
             lambda frames: onnx.run(session, _clip(frames))[0].reshape(len(frames)), 10.0
         ),
@@ -185,21 +189,6 @@ def _clip(frames: Pictures) -> Float32[np.ndarray, "frame 3 224 224"]:
     whole = planes(frames, *_shorter_side(frames, 224), _CLIP, cubic=True)
     top, left = (round((side - 224) / 2) for side in whole.shape[2:])
     return np.ascontiguousarray(whole[:, :, top : top + 224, left : left + 224])
-
-
-def _padded(picture, multiple: int) -> tuple[Float32[np.ndarray, "1 3 height width"], tuple[slice, slice]]:
-    """The picture with its edges going on to sides that are multiples, half before and half after; and its place."""
-    height, width = picture.shape[:2]
-    down, across = -height % multiple, -width % multiple
-    padded = np.pad(picture, ((down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0)), mode="edge")
-    place = slice(down // 2, down // 2 + height), slice(across // 2, across // 2 + width)
-    return padded.transpose(2, 0, 1)[None].astype(np.float32), place
-
-
-def _interpolated(session, before, after):
-    (first, place), (second, _) = _padded(before, 16), _padded(after, 16)
-    made = onnx.run(session, first / 255, second / 255)[0][0]
-    return (np.clip(made.transpose(1, 2, 0)[place], 0, 1) * 255).astype(np.uint8)
 
 
 def _imaging(session, frames: Pictures) -> Float[np.ndarray, " frame"]:
