@@ -131,6 +131,11 @@ def test_dynamic_degree_looks_eight_times_a_second():
     assert feed(slow, np.zeros((3, 256, 256, 3), np.uint8), 1) == 1.0
 
 
+def in_turn(flows):
+    left = iter(flows)
+    return lambda before, after: next(left)
+
+
 def published_motion(flows, frames, fps):
     """`infer` of vbench 0.1.5's dynamic_degree.py, line by line."""
     taken = frames[:: max(1, round(fps / 8))]
@@ -152,7 +157,7 @@ def test_dynamic_degree_is_the_published_one(fps, count):
     found = set()
     for scale in (0.0, 0.9, 1.0, 1.1, 3.0):
         flows = rng.normal(size=(count, 96, 136, 2)) * scale * rng.uniform(0.6, 1.4, (count, 1, 1, 1))
-        score = consistency.DynamicDegree(lambda before, after, left=iter(flows): next(left), fps)
+        score = consistency.DynamicDegree(in_turn(flows), fps)
         wanted = published_motion(flows, frames, fps)
         assert feed(score, frames, 4) == float(wanted)
         found.add(wanted)

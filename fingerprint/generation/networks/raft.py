@@ -2,7 +2,7 @@
 
 Weights are read as their authors publish them, `raft-things.pth`. The context network's normalisation by statistics is
 folded into its convolutions. The correlation of all places takes (height * width / 64)^2 * 4 bytes and a third more: 85
-MiB at 512 by 512. Where it would take more than 2 GiB (from about 1150 by 1150 pixels; 5.6 GB at 1080p) only those
+MiB at 512 by 512. Where it would take more than 2 GiB (from about 1130 by 1130 pixels; 5.6 GB at 1080p) only those
 values are formed that an iteration looks at, which takes longer and no such memory; the original keeps all of them at
 any size.
 

@@ -55,3 +55,19 @@ def test_windows_of_correlation(size, most_bytes):
 
     window = network(*arrays)
     np.testing.assert_allclose(window, written_out(first, second, places), atol=2e-5)
+
+
+def test_edges_go_on_with_the_odd_row_behind():
+    picture = np.arange(5 * 13 * 3, dtype=np.uint8).reshape(5, 13, 3)
+    found, place = correspondence.padded(picture, 8)
+    assert found.shape == (8, 16, 3)
+    np.testing.assert_array_equal(found[place], picture)
+    np.testing.assert_array_equal(found, picture[[0, 0, 1, 2, 3, 4, 4, 4]][:, [0, *range(13), 12, 12]])
+
+
+def test_values_between_pixels():
+    plane = np.random.default_rng(0).normal(size=(4, 5))
+    places = np.array([[0.25, 0.5], [3.9, 2.75], [4, 3], [-7, 1.5], [2.5, 90]])
+    inside = np.clip(places, 0, [4, 3])
+    found = correspondence.sampled(jnp.asarray(plane[..., None], jnp.float32), jnp.asarray(places, jnp.float32))
+    np.testing.assert_allclose(found[:, 0], [value(plane, *place) for place in inside], atol=1e-6)
