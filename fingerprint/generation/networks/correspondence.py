@@ -258,4 +258,4 @@ def sampled(
 def _pixels(
     x: Float[Array, "height width channel"], row: Int[Array, "*place"], column: Int[Array, "*place"]
 ) -> Float[Array, "*place channel"]:
-    return x.at[row, column].get(mode="promise_in_bounds")
+    return x.at[row, column].get(mode="clip")

@@ -3,8 +3,8 @@
 Weights are read as their authors publish them, `raft-things.pth`. The context network's normalisation by statistics is
 folded into its convolutions. The correlation of all places takes (height * width / 64)^2 * 4 bytes and a third more: 85
 MiB at 512 by 512. Where it would take more than 2 GiB (from about 1130 by 1130 pixels; 5.6 GB at 1080p) only those
-values are formed that an iteration looks at, which takes longer and no such memory; the original keeps all of them at
-any size.
+values are formed that an iteration looks at: the same numbers in about twice the time, without the memory. The original
+keeps all of them at any size.
 
 Source: Teed and Deng, RAFT: Recurrent All-Pairs Field Transforms for Optical Flow (2003.12039); core/{raft,update}.py
 of princeton-vl/RAFT (BSD-3-Clause), as vbench 0.1.5 carries and calls it (dynamic_degree.py).
