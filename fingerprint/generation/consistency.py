@@ -37,9 +37,9 @@ class Interpolator(Protocol):
 
 
 class OpticalFlow(Protocol):
-    """Motion from one picture to the next in pixels: RAFT."""
+    """Motion from one picture to the next in pixels, also of what the network adds to its edges: RAFT."""
 
-    def __call__(self, before: Picture, after: Picture) -> Float[np.ndarray, "height width 2"]: ...
+    def __call__(self, before: Picture, after: Picture) -> Float[np.ndarray, "padded_height padded_width 2"]: ...
 
 
 class FeatureConsistency:
@@ -102,17 +102,17 @@ class DynamicDegree:
 
     Frames are taken at about 8 a second. A pair of them moves where the fastest 5 % of its pixels move by more than
     6 pixels on average, for pictures whose shorter side is 256, and in proportion for others. The video moves where
-    at least round(frames / 4) pairs do.
+    at least round(frames / 4) pairs do; with two frames, for which that is 0, it always does, and with one it never
+    does.
 
     Args:
         flow: optical flow.
-        fps: of the video; below 8 the threshold rises in proportion to the longer step.
+        fps: of the video.
     """
 
     def __init__(self, flow: OpticalFlow, fps: float):
         self._flow, self._step = flow, max(1, round(fps / 8))
-        self._factor = max(1.0, 8.0 / fps)
-        self._index = self._taken = self._moving = self._pairs = 0
+        self._index = self._taken = self._moving = 0
         self._before = None
 
     def update(self, frames: Pictures) -> None:
@@ -125,20 +125,18 @@ class DynamicDegree:
     def _take(self, frame: Picture) -> None:
         self._taken += 1
         if self._before is not None:
-            speed = np.sort(
-                np.hypot(*np.moveaxis(np.asarray(self._flow(self._before, frame), np.float64), -1, 0)), None
-            )
+            motion = np.asarray(self._flow(self._before, frame), np.float64)
+            speed = np.sort(np.hypot(motion[..., 0], motion[..., 1]), axis=None)
             fastest = speed[len(speed) - int(len(speed) * 0.05) :]
-            threshold = self._factor * 6.0 * min(frame.shape[:2]) / 256.0
+            threshold = 6.0 * min(frame.shape[:2]) / 256.0
             self._moving += bool(len(fastest) and fastest.mean() > threshold)
-            self._pairs += 1
         self._before = frame
 
     def result(self) -> float:
-        """1.0 or 0.0; NaN without two frames."""
-        if not self._pairs:
+        """1.0 or 0.0; NaN without a frame."""
+        if not self._taken:
             return float("nan")
-        return float(self._moving >= round(4 * (self._taken / 16.0)))
+        return float(self._taken > 1 and self._moving >= round(4 * (self._taken / 16.0)))
 
 
 class MeanScore:

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 
 from fingerprint.errors import CheckpointError
 from fingerprint.generation.networks import official
-from fingerprint.generation.networks.layers import Params, in_flight, resize
+from fingerprint.generation.networks.layers import Params, cubic, in_flight, resize
 from fingerprint.torch_files import read_tensors
 
 HEAD_WIDTH = 64
@@ -245,21 +245,8 @@ def _prepared(frames: UInt8[Array, "frame height width 3"], architecture: Archit
         x = frames
         for axis, (old, count) in enumerate(zip((height, width), new, strict=True), 1):
             first = round((count - side) / 2)
-            x = _cubic(x, axis, (np.arange(first, first + side) + 0.5) * old / count - 0.5)
+            x = cubic(x, axis, (np.arange(first, first + side) + 0.5) * old / count - 0.5)
     return (x / 255 - jnp.array(architecture.of.mean)) / jnp.array(architecture.of.deviation)
-
-
-def _cubic(x: Array, axis: int, at: Float[np.ndarray, " place"]) -> Float[Array, "..."]:
-    """Values between those of an axis, by Keys' kernel (1981) with a = -0.75; beyond its ends the last one goes on."""
-    a, low = -0.75, np.floor(at).astype(int)
-    out = 0.0
-    for tap in range(-1, 3):
-        d = np.abs(low + tap - at)
-        near, far = ((a + 2) * d - (a + 3)) * d * d + 1, ((d - 5) * d + 8) * d * a - 4 * a
-        weight = jnp.asarray(np.where(d <= 1, near, far), jnp.float32)
-        values = jnp.take(x, np.clip(low + tap, 0, x.shape[axis] - 1), axis).astype(jnp.float32)
-        out += values * weight.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-    return out
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -295,7 +282,7 @@ def _interpolated(
     """DINO's positions on another grid: a tenth of a patch is added to its sides before the scale is taken."""
     x = positions[1:].reshape(grid, grid, -1)
     for axis, count in enumerate(new):
-        x = _cubic(x, axis, (np.arange(count) + 0.5) * np.float32(grid / (count + 0.1)) - 0.5)
+        x = cubic(x, axis, (np.arange(count) + 0.5) * np.float32(grid / (count + 0.1)) - 0.5)
     return jnp.concatenate([positions[:1], x.reshape(-1, x.shape[-1])])
 
 

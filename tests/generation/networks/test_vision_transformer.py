@@ -111,7 +111,7 @@ def installed(tmp_path, monkeypatch):
     for score, architecture in SMALL.items():
         monkeypatch.setitem(ARCHITECTURES, score, architecture)
         published = vbench.NETWORKS[score]
-        path, weights = tmp_path / published.official, drawn(architecture.shapes())
+        path, weights = tmp_path / published.file, drawn(architecture.shapes())
         if architecture.family == "dino":
             write_weights(path, weights)
             continue
@@ -190,14 +190,14 @@ def test_whole_scores_through_the_recipe(installed):
 def test_absent_weights_are_said_in_one_sentence(installed):
     for score in SMALL:
         official = vbench.NETWORKS[score]
-        (installed / official.official).rename(installed / "away")
+        (installed / official.file).rename(installed / "away")
         with pytest.raises(WeightsMissing) as caught:
             vision_transformer.load(score, installed)
         said = str(caught.value)
-        assert score in said and official.official in said and official.licence in said and official.address in said
+        assert score in said and official.file in said and official.licence in said and official.address in said
         makes, skipped = build.build_metrics(recipes.recipe("standard", score), "standard", installed)
         assert makes == [] and skipped == {score: said}
-        (installed / "away").rename(installed / official.official)
+        (installed / "away").rename(installed / official.file)
     (installed / "sa_0_4_vit_l_14_linear.pth").unlink()
     with pytest.raises(
         WeightsMissing, match=r"sa_0_4_vit_l_14_linear\.pth is not there: aesthetic_quality .*MIT.*LAION"
