@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from fingerprint.errors import LibraryMissing, WeightsMissing
+from fingerprint.errors import CheckpointError, LibraryMissing, WeightsMissing
 from fingerprint.generation import metrics, recipes
 from fingerprint.generation.frames import Frames
 from fingerprint.generation.metrics import AloneMetric, PairMetric, SetMetric
@@ -50,7 +50,7 @@ def build_metrics(
         names = ("fid", "kid") if name == "fid" and "kid" in wanted else (name,)
         try:
             made.append((definition, _make(names, definition, mode, networks, seed)))
-        except (WeightsMissing, LibraryMissing) as missing:
+        except (WeightsMissing, CheckpointError, LibraryMissing) as missing:
             skipped |= dict.fromkeys(names, str(missing))
     alone = tuple(metric for definition, metric in made if definition.name in recipes.CONSISTENCY)
     sets = tuple(metric for definition, metric in made if not definition.per_video)

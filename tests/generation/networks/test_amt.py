@@ -120,13 +120,11 @@ def test_no_file_and_no_checkpoint(tmp_path):
 def test_the_score_of_a_clip(tmp_path):
     """Through the recipe's metric, with weights under which the middle is the mean of the two frames."""
     published(tmp_path / "amt-s.pth", state(still=True))
-    makes, skipped = build.build_metrics(recipes.recipe("standard", ["motion_smoothness"]), "standard", tmp_path)
-    assert not skipped
-    (metric,) = (make() for make in makes)
+    (metric,) = build.build_metrics(recipes.recipe("standard", ["motion_smoothness"]), "standard", tmp_path).alone
     rgb = originals.pictures(40, 130, 150)[[0, 20, 5, 39, 10, 30]]  # the last one has no right neighbour
     for piece in (rgb[:2], rgb[2:]):
-        metric.update(None, Frames(piece, *np.zeros((4, len(piece), 1), np.float32), 25.0))
+        metric.update(Frames(piece, *np.zeros((4, len(piece), 1), np.float32), 25.0))
     middle = (rgb[0:4:2].astype(float) + rgb[2:5:2]) / 2
     wanted = 1 - np.abs(np.floor(middle) - rgb[1:4:2]).mean() / 255
-    assert metric.end_pair()["motion_smoothness"] == pytest.approx(wanted, abs=0.5 / 255)  # whole means may lose one
+    assert metric.end_pair() == pytest.approx(wanted, abs=0.5 / 255)  # whole means may lose one
     assert wanted < 0.97

@@ -110,13 +110,11 @@ def test_the_score_of_a_clip(published, monkeypatch):
     """Through the recipe's metric, in pieces of any size."""
     path, digest = published
     known_by(monkeypatch, digest)
-    makes, skipped = build.build_metrics(recipes.recipe("standard", "imaging_quality"), "standard", path.parent)
-    assert skipped == {}
-    (metric,) = (make() for make in makes)
+    (metric,) = build.build_metrics(recipes.recipe("standard", "imaging_quality"), "standard", path.parent).alone
     rgb = pictures((45, 70))
     for piece in (rgb[:1], rgb[1:]):
-        metric.update(None, Frames(piece, *np.zeros((4, len(piece), 1), np.float32), 25.0))
-    assert metric.end_pair()["imaging_quality"] == pytest.approx(np.mean(ORIGINAL[45, 70]) / 100, rel=1e-5)
+        metric.update(Frames(piece, *np.zeros((4, len(piece), 1), np.float32), 25.0))
+    assert metric.end_pair() == pytest.approx(np.mean(ORIGINAL[45, 70]) / 100, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -117,10 +117,8 @@ def test_the_score_of_a_clip(tmp_path, head, moves):
     published(
         tmp_path / "raft-things.pth", {f"{name}.{end}": head * state()[f"{name}.{end}"] for end in ("weight", "bias")}
     )
-    (makes, skipped) = build.build_metrics(recipes.recipe("standard", ["dynamic_degree"]), "standard", tmp_path)
-    assert not skipped
-    (metric,) = (make() for make in makes)
+    (metric,) = build.build_metrics(recipes.recipe("standard", ["dynamic_degree"]), "standard", tmp_path).alone
     rgb = originals.pictures(5, 130, 150)
     for piece in (rgb[:2], rgb[2:]):
-        metric.update(None, Frames(piece, *np.zeros((4, len(piece), 1), np.float32), 16.0))
-    assert metric.end_pair() == {"dynamic_degree": moves}
+        metric.update(Frames(piece, *np.zeros((4, len(piece), 1), np.float32), 16.0))
+    assert metric.end_pair() == moves

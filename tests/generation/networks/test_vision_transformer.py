@@ -161,8 +161,8 @@ def test_the_official_arrays_are_as_many_as_published():
 
 def test_whole_scores_through_the_recipe(installed):
     definitions = recipes.recipe("standard", list(SMALL))
-    makes, skipped = build.build_metrics(definitions, "standard", installed)
-    assert skipped == {} and len(makes) == 3
+    made = build.build_metrics(definitions, "standard", installed)
+    assert made.skipped == {} and len(made.alone) == 3
     pictures = originals.pictures(6, 90, 160)
     clip = Frames(
         pictures,
@@ -173,10 +173,9 @@ def test_whole_scores_through_the_recipe(installed):
         25,
     )
     found = {}
-    for make in makes:
-        metric = make()
-        metric.update(None, clip)
-        found |= metric.end_pair()
+    for metric in made.alone:
+        metric.update(clip)
+        found[metric.name] = metric.end_pair()
     for score in ("subject_consistency", "background_consistency"):
         vectors = vision_transformer.features(vision_transformer.load(score, installed), SMALL[score], pictures)
         again = consistency.FeatureConsistency(lambda frames, vectors=vectors: vectors)
@@ -195,8 +194,8 @@ def test_absent_weights_are_said_in_one_sentence(installed):
             vision_transformer.load(score, installed)
         said = str(caught.value)
         assert score in said and official.file in said and official.licence in said and official.address in said
-        makes, skipped = build.build_metrics(recipes.recipe("standard", score), "standard", installed)
-        assert makes == [] and skipped == {score: said}
+        without = build.build_metrics(recipes.recipe("standard", score), "standard", installed)
+        assert not without and without.skipped == {score: said}
         (installed / "away").rename(installed / official.file)
     (installed / "sa_0_4_vit_l_14_linear.pth").unlink()
     with pytest.raises(
