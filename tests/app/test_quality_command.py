@@ -47,6 +47,8 @@ def test_a_table_that_is_none_is_one_sentence(fingerprint, tmp_path):
         (("{0}/a", "{0}/b", "--metrics", "fid,lpips"), "lpips"),
         (("{0}/a", "{0}/b", "--metrics", " ,"), "names no metric"),
         (("{0}/a", "{0}/b", "--drivers", "{0}/x.csv"), "--identity-leakage"),
+        (("{0}/a", "{0}/b", "--index", "https://an.index/simple"), "--fetch-weights"),
+        (("--fetch-weights", "--weights", "{0}", "--index", "http://u:s3cret@127.0.0.1:1"), "index: [Errno 111]"),
     ],
 )
 def test_what_is_refused_before_the_work(fingerprint, tmp_path, arguments, found):

