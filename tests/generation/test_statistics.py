@@ -150,6 +150,37 @@ def test_what_is_refused(random, tmp_path):
         frechet_distance(statistics, FeatureStatistics(5))
     with pytest.raises(RatesError, match="1 and 3"):
         kid(np.zeros((1, 4)), np.zeros((3, 4)))
-    (tmp_path / "cut.npz").write_bytes(b"PK")
-    with pytest.raises(ArrayRefused, match="no feature statistics"):
-        FeatureStatistics.load(tmp_path / "cut.npz")
+
+
+@pytest.mark.parametrize(
+    "other", ["nothing", "cut", "an array", "lists", "shapes", "scatter", "non_finite", "compression", "pickle"]
+)
+def test_what_are_no_statistics_is_refused(random, tmp_path, other):
+    path = tmp_path / "statistics.npz"
+    of(random.normal(size=(30, 12))).save(path)
+    with np.load(path) as stored:
+        held = dict(stored)
+    content = path.read_bytes()
+    with open(path, "wb") as file:
+        match other:
+            case "nothing":
+                pass
+            case "cut":
+                file.write(content[: len(content) // 2])
+            case "an array":
+                np.save(file, held["scatter"])
+            case "lists":
+                np.savez(file, **held | {"dimensions": np.array([12, 12])})
+            case "shapes":
+                np.savez(file, **held | {"dimensions": 13})
+            case "scatter":
+                np.savez(file, **held | {"scatter": np.float64(1)})
+            case "non_finite":
+                np.savez(file, **held | {"mean": np.full(12, np.nan)})
+            case "compression":
+                at = content.index(b"PK\x01\x02") + 10
+                file.write(content[:at] + b"\x63" + content[at + 1 :])
+            case "pickle":
+                np.savez(file, **held | {"rows": np.array([{}])})
+    with pytest.raises(ArrayRefused, match="statistics.npz: no feature statistics: .+"):
+        FeatureStatistics.load(path)

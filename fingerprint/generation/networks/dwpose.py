@@ -78,7 +78,7 @@ def load(folder: str | os.PathLike) -> DwPose:
     """The networks in a folder.
 
     Raises:
-        WeightsMissing: a file is not there. LibraryMissing: ONNX Runtime is not installed.
+        WeightsMissing: a file is not there, or holds another network. LibraryMissing: ONNX Runtime is not installed.
     """
     folder = pathlib.Path(folder)
     for name in (DETECTOR, POSE):
@@ -86,7 +86,8 @@ def load(folder: str | os.PathLike) -> DwPose:
             raise WeightsMissing(
                 f"DWPose wants {DETECTOR} and {POSE} (IDEA-Research/DWPose, Apache-2.0); {name} is not in {folder}"
             )
-    return DwPose(onnx.session(folder / DETECTOR), onnx.session(folder / POSE))
+    detector = onnx.session(folder / DETECTOR, [(1, 3, _SIDE, _SIDE)])
+    return DwPose(detector, onnx.session(folder / POSE, [(1, 3, None, None)]))
 
 
 def decode_people(

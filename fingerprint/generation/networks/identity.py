@@ -13,8 +13,7 @@ import os
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
-from fingerprint.errors import LibraryMissing
-from fingerprint.generation.networks import weights
+from fingerprint.generation.networks import onnx, weights
 
 SIDE, FEATURES = 112, 128
 _POINTS = np.array([468, 473, 4, 61, 291])
@@ -61,14 +60,7 @@ class FaceEmbedder:
     """
 
     def __init__(self, folder: str | os.PathLike | None = None, *, threads: int = 0):
-        path = weights.require("sface", folder)
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise LibraryMissing("CSIM needs ONNX Runtime: pip install 'fingerprint[quality]'") from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 3
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = onnx.session(weights.require("sface", folder), [(1, 3, SIDE, SIDE)], threads=threads)
 
     def embed(
         self,
@@ -81,7 +73,7 @@ class FaceEmbedder:
         points = five_points(landmarks, frames.shape[2:0:-1])
         for i in np.flatnonzero(frame_mask):
             face = align(frames[i : i + 1], points[i : i + 1])
-            (out[i : i + 1],) = self._session.run(None, {"data": face.transpose(0, 3, 1, 2)})
+            (out[i : i + 1],) = onnx.run(self._session, face.transpose(0, 3, 1, 2))
         return out
 
 

