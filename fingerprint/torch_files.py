@@ -277,8 +277,8 @@ class Assembler:
 
     def storage(self, persistent_id: Any) -> _Storage:
         kind, storage_type, key, _, count, *view = persistent_id
-        known = isinstance(storage_type, Name) and storage_type in _STORAGE_TYPES
-        if kind != "storage" or not known or not str(key).isalnum() or view not in ([], [None]):
+        known = kind == "storage" and storage_type in _STORAGE_TYPES and view in ([], [None])
+        if not known or not str(key).isalnum():
             raise CheckpointError(f"{self.path}: unknown tensor storage {persistent_id!r}")
         storage = _Storage(str(key), _STORAGE_TYPES[storage_type], count)
         if self.storages.setdefault(storage.key, storage) != storage:
