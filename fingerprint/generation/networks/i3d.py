@@ -15,7 +15,15 @@ from jaxtyping import Array, Float, Float32, UInt8
 
 from fingerprint.errors import ArrayRefused
 from fingerprint.generation.networks import weights
-from fingerprint.generation.networks.layers import Params, convolution, in_flight, max_pool, resize
+from fingerprint.generation.networks.layers import (
+    Neighbours,
+    Params,
+    between,
+    convolution,
+    in_flight,
+    max_pool,
+    neighbours,
+)
 
 LOGITS, POOLED = 400, 1024
 MIN_FRAMES = 9
@@ -64,10 +72,16 @@ def features(
     return out
 
 
+def _prepared(
+    clips: UInt8[np.ndarray, "clip time height width 3"], signed: bool
+) -> Float[Array, "clip time 224 224 3"]:
+    near = neighbours(clips.reshape(-1, *clips.shape[2:]), (_SIDE, _SIDE), "centre")
+    return _scaled(near, signed).reshape(*clips.shape[:2], _SIDE, _SIDE, 3)
+
+
 @jax.jit
-def _prepared(clips: UInt8[Array, "clip time height width 3"], signed: bool) -> Float[Array, "clip time 224 224 3"]:
-    flat = clips.reshape(-1, *clips.shape[2:]).astype(jnp.float32)
-    x = resize(flat, (_SIDE, _SIDE), "centre").reshape(*clips.shape[:2], _SIDE, _SIDE, 3) / 255
+def _scaled(near: Neighbours, signed: bool) -> Float[Array, "frame 224 224 3"]:
+    x = between(near) / 255
     return jnp.where(signed, 2 * x - 1, x)
 
 

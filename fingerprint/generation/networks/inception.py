@@ -15,7 +15,16 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 from fingerprint.generation.networks import weights
-from fingerprint.generation.networks.layers import Params, convolution, in_flight, max_pool, mean_pool_same, resize
+from fingerprint.generation.networks.layers import (
+    Neighbours,
+    Params,
+    between,
+    convolution,
+    in_flight,
+    max_pool,
+    mean_pool_same,
+    neighbours,
+)
 
 FEATURES = 2048
 _SIDE = 299
@@ -49,9 +58,13 @@ def features(
     return out
 
 
+def _prepared(frames: UInt8[np.ndarray, "frame height width 3"]) -> Float[Array, "frame 299 299 3"]:
+    return _scaled(neighbours(frames, (_SIDE, _SIDE), "tf1"))
+
+
 @jax.jit
-def _prepared(frames: UInt8[Array, "frame height width 3"]) -> Float[Array, "frame 299 299 3"]:
-    return (resize(frames.astype(jnp.float32), (_SIDE, _SIDE), "tf1") - 128) / 128
+def _scaled(near: Neighbours) -> Float[Array, "frame 299 299 3"]:
+    return (between(near) - 128) / 128
 
 
 @jax.jit
