@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, UInt8
 
 from fingerprint.errors import ArrayRefused
+from fingerprint.generation import resize
 from fingerprint.generation.networks import weights
 from fingerprint.generation.networks.layers import (
     Neighbours,
@@ -70,6 +71,23 @@ def features(
         last, logits = _network(params, _prepared(full, signed))
         out[start : start + len(part)] = (last if pooled else logits)[: len(part)]
     return out
+
+
+def features_as_published(
+    params: Params, clips: UInt8[np.ndarray, "clip time height width 3"], *, batch: int | None = None
+) -> Float32[np.ndarray, "clip 400"]:
+    """Logits as the public face-avatar benchmark has them: bytes by OpenCV's `INTER_AREA` to 224 x 224, in [0, 1].
+
+    Args:
+        params, clips, batch: as for `features`.
+
+    Raises:
+        ArrayRefused: clips too short.
+
+    Source: FID_calculate.py of silent-commit/WholeBodyBenchmark.
+    """
+    small = np.stack([[resize.area(frame, _SIDE, _SIDE) for frame in clip] for clip in clips])
+    return features(params, small, signed=False, batch=batch)
 
 
 def _prepared(
