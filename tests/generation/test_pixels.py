@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fingerprint.errors import ArrayRefused
-from fingerprint.generation.pixels import psnr, ssim
+from fingerprint.generation import pixels
+from fingerprint.generation.pixels import psnr, ssim, ssim_of_any_size
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,38 @@ def test_equal_to_scikit_image(pairs):
         assert s == pytest.approx(metrics.structural_similarity(x, y, data_range=255, channel_axis=-1), abs=1e-6)
 
 
+@pytest.mark.parametrize(("size", "window"), [((33, 41), 7), ((9, 40), 7), ((6, 56), 5), ((40, 4), 3), ((3, 3), 3)])
+def test_equal_to_scikit_image_at_any_size(pairs, size, window):
+    """What fills the frames up counts for nothing, and the window shrinks with small ones."""
+    metrics = pytest.importorskip("skimage.metrics")
+    pairs = [side[:2, : size[0], : size[1]] for side in pairs]
+    for x, y, p, s in zip(*pairs, psnr(*pairs), ssim_of_any_size(*pairs), strict=True):
+        assert p == pytest.approx(metrics.peak_signal_noise_ratio(x, y, data_range=255), abs=1e-6)
+        wanted = metrics.structural_similarity(x, y, data_range=255, channel_axis=-1, win_size=window)
+        assert s == pytest.approx(wanted, abs=1e-6)
+
+
+def test_ssim_in_windows_of_three_is_the_formula():
+    x, y = np.zeros((2, 1, 3, 4, 3), np.uint8)
+    x[0, 1, 1], y[0, :, 3] = 90, 18
+    values = []
+    for left in (0, 1):
+        a, b = (side[0, :, left : left + 3, 0].astype(float).ravel() for side in (x, y))
+        c, c1, c2 = np.cov(a, b), 2.55**2, 7.65**2
+        above = (2 * a.mean() * b.mean() + c1) * (2 * c[0, 1] + c2)
+        values.append(above / ((a.mean() ** 2 + b.mean() ** 2 + c1) * (c[0, 0] + c[1, 1] + c2)))
+    assert ssim_of_any_size(x, y)[0] == pytest.approx(np.mean(values), abs=1e-6)
+
+
+def test_sizes_near_each_other_share_what_is_compiled():
+    before = pixels._similarity._cache_size(), pixels._squared_differences._cache_size()
+    for height in range(97, 113, 2):
+        frames = np.zeros((1, height, 130 + height % 30, 3), np.uint8)
+        psnr(frames, frames), ssim(frames, frames)
+    assert pixels._similarity._cache_size() == before[0] + 1
+    assert pixels._squared_differences._cache_size() == before[1] + 1
+
+
 def test_order_and_extremes(pairs):
     reference, _ = pairs
     black, white = np.zeros_like(reference), np.full_like(reference, 255)
@@ -75,3 +108,5 @@ def test_what_is_refused():
         ssim(frames.astype(np.float32), frames)
     with pytest.raises(ArrayRefused, match="7 x 7"):
         ssim(frames[:, :6], frames[:, :6])
+    with pytest.raises(ArrayRefused, match="3 x 3"):
+        ssim_of_any_size(frames[:, :, :2], frames[:, :, :2])

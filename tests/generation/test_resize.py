@@ -52,6 +52,43 @@ def test_plain_is_opencvs_default(size):
     np.testing.assert_allclose(resize.sampled(source, *size, cubic=True), cubic, atol=2e-2)
 
 
+AREA_SHRUNK = [[31, 144, 123, 174], [82, 113, 93, 144]]
+AREA_GROWN = [[63, 63, 174, 174, 29, 29, 140, 140, 97, 97], [183, 183, 38, 38, 149, 149, 158, 158, 115, 115]]
+AREA_MIXED = [[118, 69, 64], [102, 104, 150]]
+PLAIN = [[59, 123, 129, 25, 104, 142, 151], [167, 102, 76, 133, 212, 181, 99]]
+OLD = [(90, 90), (61, 70), (223, 500), (300, 400), (448, 448), (672, 448), (1, 5), (480, 360)]
+
+
+@pytest.mark.parametrize("old", OLD)
+@pytest.mark.parametrize("new", [(224, 224), (45, 60), (120, 33)])
+def test_area_and_plain_are_opencvs_byte_for_byte(old, new):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV, the reference, is not installed")
+    source = np.random.default_rng(0).integers(0, 256, (*old, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        resize.area(source, *new), cv2.resize(source, new[::-1], interpolation=cv2.INTER_AREA)
+    )
+    np.testing.assert_array_equal(resize.plain(source, *new), cv2.resize(source, new[::-1]))
+
+
+def test_opencvs_numbers_where_it_is_absent():
+    """Of 5 x 5 pixels made fewer, made more, and one of each, as OpenCV 5.0.0 has them."""
+    source = (np.arange(75).reshape(5, 5, 3) * 37 % 256).astype(np.uint8)
+    assert resize.area(source, 4, 4)[:2, :, 0].tolist() == AREA_SHRUNK
+    assert resize.area(source, 7, 10)[1::4, :, 1].tolist() == AREA_GROWN
+    assert resize.area(source, 10, 3)[::5, :, 2].tolist() == AREA_MIXED
+    assert resize.plain(source, 4, 7)[1::2, :, 0].tolist() == PLAIN
+
+
+@pytest.mark.parametrize("size", [(224, 224), (64, 48), (299, 299), (7, 5)])
+def test_whole_is_pillows_byte_for_byte(size):
+    """The sides shrink as much as each other: Pillow's order of the two has changed, in version 13 at the latest."""
+    images = pytest.importorskip("PIL.Image")
+    source = np.random.default_rng(0).integers(0, 256, (*(max(size) + 40,) * 2, 3), dtype=np.uint8)
+    for side in (source, source[:60, :60]):
+        expected = np.asarray(images.fromarray(side).resize(size[::-1], images.Resampling.BILINEAR))
+        np.testing.assert_array_equal(resize.whole(side, *size), expected)
+
+
 def test_warped_fades_out_at_the_edge():
     source = np.full((4, 4, 3), 100, np.uint8)
     found = resize.warped(source, np.array([-0.5, 0, 3.25, 5]), np.array([0.0]))

@@ -14,8 +14,17 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, UInt8
 
 from fingerprint.errors import ArrayRefused
+from fingerprint.generation import resize
 from fingerprint.generation.networks import weights
-from fingerprint.generation.networks.layers import Params, convolution, in_flight, max_pool, resize
+from fingerprint.generation.networks.layers import (
+    Neighbours,
+    Params,
+    between,
+    convolution,
+    in_flight,
+    max_pool,
+    neighbours,
+)
 
 LOGITS, POOLED = 400, 1024
 MIN_FRAMES = 9
@@ -64,10 +73,33 @@ def features(
     return out
 
 
+def features_as_published(
+    params: Params, clips: UInt8[np.ndarray, "clip time height width 3"], *, batch: int | None = None
+) -> Float32[np.ndarray, "clip 400"]:
+    """Logits as the public face-avatar benchmark has them: bytes by OpenCV's `INTER_AREA` to 224 x 224, in [0, 1].
+
+    Args:
+        params, clips, batch: as for `features`.
+
+    Raises:
+        ArrayRefused: clips too short.
+
+    Source: FID_calculate.py of silent-commit/WholeBodyBenchmark.
+    """
+    small = np.stack([[resize.area(frame, _SIDE, _SIDE) for frame in clip] for clip in clips])
+    return features(params, small, signed=False, batch=batch)
+
+
+def _prepared(
+    clips: UInt8[np.ndarray, "clip time height width 3"], signed: bool
+) -> Float[Array, "clip time 224 224 3"]:
+    near = neighbours(clips.reshape(-1, *clips.shape[2:]), (_SIDE, _SIDE), "centre")
+    return _scaled(near, signed).reshape(*clips.shape[:2], _SIDE, _SIDE, 3)
+
+
 @jax.jit
-def _prepared(clips: UInt8[Array, "clip time height width 3"], signed: bool) -> Float[Array, "clip time 224 224 3"]:
-    flat = clips.reshape(-1, *clips.shape[2:]).astype(jnp.float32)
-    x = resize(flat, (_SIDE, _SIDE), "centre").reshape(*clips.shape[:2], _SIDE, _SIDE, 3) / 255
+def _scaled(near: Neighbours, signed: bool) -> Float[Array, "frame 224 224 3"]:
+    x = between(near) / 255
     return jnp.where(signed, 2 * x - 1, x)
 
 

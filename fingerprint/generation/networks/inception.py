@@ -8,6 +8,7 @@ as TensorFlow 1 did and scaled to (x - 128) / 128, as the graph's own preprocess
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +16,21 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
 from fingerprint.generation.networks import weights
-from fingerprint.generation.networks.layers import Params, convolution, in_flight, max_pool, mean_pool_same, resize
+from fingerprint.generation.networks.layers import (
+    Neighbours,
+    Params,
+    between,
+    convolution,
+    in_flight,
+    max_pool,
+    mean_pool_same,
+    neighbours,
+)
 
 FEATURES = 2048
-_SIDE = 299
+SIDE = 299
+
+Pool = Callable[[Float[Array, "frame height width channel"]], Float[Array, "frame height width channel"]]
 
 
 def load(folder: str | os.PathLike | None = None) -> Params:
@@ -49,13 +61,25 @@ def features(
     return out
 
 
-@jax.jit
-def _prepared(frames: UInt8[Array, "frame height width 3"]) -> Float[Array, "frame 299 299 3"]:
-    return (resize(frames.astype(jnp.float32), (_SIDE, _SIDE), "tf1") - 128) / 128
+def _prepared(frames: UInt8[np.ndarray, "frame height width 3"]) -> Float[Array, "frame 299 299 3"]:
+    return _scaled(neighbours(frames, (SIDE, SIDE), "tf1"))
 
 
 @jax.jit
-def _network(params: Params, x: Float[Array, "frame 299 299 3"]) -> Float[Array, "frame 2048"]:
+def _scaled(near: Neighbours) -> Float[Array, "frame 299 299 3"]:
+    return (between(near) - 128) / 128
+
+
+def trunk(
+    params: Params, x: Float[Array, "frame 299 299 3"], pool: Pool, last_pool: Pool
+) -> Float[Array, "frame 2048"]:
+    """Features of the last pooling layer.
+
+    Args:
+        params: `NAME.kernel` and `NAME.bias` of 94 convolutions.
+        x: frames, scaled as the weights want it.
+        pool, last_pool: over 3 x 3, of the blocks that keep their size, and of the last of them.
+    """
     x = convolution(params, "conv", x, stride=2, padding="VALID")
     x = convolution(params, "conv_1", x, padding="VALID")
     x = convolution(params, "conv_2", x)
@@ -64,14 +88,19 @@ def _network(params: Params, x: Float[Array, "frame 299 299 3"]) -> Float[Array,
     x = convolution(params, "conv_4", x, padding="VALID")
     x = max_pool(x, (3, 3), (2, 2), "VALID")
     for name in ("mixed", "mixed_1", "mixed_2"):
-        x = _block_a(params, name, x)
+        x = _block_a(params, name, x, pool)
     x = _block_b(params, "mixed_3", x)
     for name in ("mixed_4", "mixed_5", "mixed_6", "mixed_7"):
-        x = _block_c(params, name, x)
+        x = _block_c(params, name, x, pool)
     x = _block_d(params, "mixed_8", x)
-    x = _block_e(params, "mixed_9", x, mean_pool_same)
-    x = _block_e(params, "mixed_10", x, lambda x: max_pool(x, (3, 3), (1, 1), "SAME"))
+    x = _block_e(params, "mixed_9", x, pool)
+    x = _block_e(params, "mixed_10", x, last_pool)
     return x.mean((1, 2))
+
+
+@jax.jit
+def _network(params: Params, x: Float[Array, "frame 299 299 3"]) -> Float[Array, "frame 2048"]:
+    return trunk(params, x, mean_pool_same, lambda x: max_pool(x, (3, 3), (1, 1), "SAME"))
 
 
 def _tower(params: Params, name: str, x, length: int):
@@ -80,9 +109,9 @@ def _tower(params: Params, name: str, x, length: int):
     return x
 
 
-def _block_a(params: Params, name: str, x):
+def _block_a(params: Params, name: str, x, pool: Pool):
     branches = [_tower(params, f"{name}.{tower}", x, n) for tower, n in (("tower", 2), ("tower_1", 3))]
-    pooled = convolution(params, f"{name}.tower_2.conv", mean_pool_same(x))
+    pooled = convolution(params, f"{name}.tower_2.conv", pool(x))
     return jnp.concatenate([convolution(params, f"{name}.conv", x), *branches, pooled], -1)
 
 
@@ -95,9 +124,9 @@ def _block_b(params: Params, name: str, x):
     return jnp.concatenate([*branches, max_pool(x, (3, 3), (2, 2), "VALID")], -1)
 
 
-def _block_c(params: Params, name: str, x):
+def _block_c(params: Params, name: str, x, pool: Pool):
     branches = [_tower(params, f"{name}.{tower}", x, n) for tower, n in (("tower", 3), ("tower_1", 5))]
-    pooled = convolution(params, f"{name}.tower_2.conv", mean_pool_same(x))
+    pooled = convolution(params, f"{name}.tower_2.conv", pool(x))
     return jnp.concatenate([convolution(params, f"{name}.conv", x), *branches, pooled], -1)
 
 
@@ -109,7 +138,7 @@ def _block_d(params: Params, name: str, x):
     return jnp.concatenate([*branches, max_pool(x, (3, 3), (2, 2), "VALID")], -1)
 
 
-def _block_e(params: Params, name: str, x, pool):
+def _block_e(params: Params, name: str, x, pool: Pool):
     one = convolution(params, f"{name}.tower_conv", x)
     two = convolution(params, f"{name}.tower_1_conv_1", convolution(params, f"{name}.tower_1_conv", x))
     branches = [

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32, Int, UInt8
 
 Params = dict[str, Float[Array, "..."]]
+Corners = Literal["tf1", "centre"]
 
 
 def in_flight(asked: int | None, on_cpu: int, elsewhere: int) -> int:
@@ -60,11 +61,14 @@ def max_pool(
     return x
 
 
-def mean_pool_same(x: Float[Array, "batch height width channel"]) -> Float[Array, "batch height width channel"]:
-    """Mean of each 3 x 3 neighbourhood over what lies inside."""
+def mean_pool_same(
+    x: Float[Array, "batch height width channel"], *, padding_counts: bool = False
+) -> Float[Array, "batch height width channel"]:
+    """Mean of each 3 x 3 neighbourhood over what lies inside, or with zeros for what lies outside."""
     for axis in (1, 2):
         inside = np.full(x.shape[axis], 3, np.float32)
-        inside[[0, -1]] -= 1
+        if not padding_counts:
+            inside[[0, -1]] -= 1
         x = sum(_windows(x, axis, 3, 1, "SAME", 0.0)) / inside.reshape([-1 if a == axis else 1 for a in range(4)])
     return x
 
@@ -83,7 +87,7 @@ def _windows(x: Array, axis: int, size: int, stride: int, padding: str, outside:
 
 
 def resize(
-    x: Float[Array, "batch height width channel"], size: tuple[int, int], corners: Literal["tf1", "centre"]
+    x: Float[Array, "batch height width channel"], size: tuple[int, int], corners: Corners
 ) -> Float[Array, "batch new_height new_width channel"]:
     """Bilinear, without smoothing before shrinking.
 
@@ -94,15 +98,11 @@ def resize(
             PyTorch does with `align_corners=False`. Places outside take the edge's value.
     """
     for axis, new in zip((1, 2), size, strict=True):
-        old = x.shape[axis]
-        if old == new:
-            continue
-        at = np.arange(new) * old / new if corners == "tf1" else (np.arange(new) + 0.5) * old / new - 0.5
-        at = at.clip(0, old - 1)
-        low = at.astype(int)
-        share = jnp.asarray((at - low).astype(np.float32)).reshape([-1 if a == axis else 1 for a in range(4)])
-        left, right = (jnp.take(x, i, axis) for i in (low, np.minimum(low + 1, old - 1)))
-        x = left + share * (right - left)
+        low, high, share = _places(x.shape[axis], new, corners)
+        if x.shape[axis] != new:
+            share = share.reshape([-1 if a == axis else 1 for a in range(4)])
+            left, right = (jnp.take(x, i, axis) for i in (low, high))
+            x = left + share * (right - left)
     return x
 
 
@@ -116,3 +116,45 @@ def cubic(x: Float[Array, "..."], axis: int, at: Float[np.ndarray, " place"]) ->
         weight = np.where(d <= 1, near, far).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
         out += jnp.take(x, np.clip(low + tap, 0, x.shape[axis] - 1), axis) * weight
     return out
+
+
+class Neighbours(NamedTuple):
+    """The pixels beside each place of a new size, and the places: what `between` makes the new pictures of.
+
+    Attributes:
+        pixels: upper and lower rows, left and right columns.
+        rows, columns: from the first to the second, in 0 to 1.
+    """
+
+    pixels: UInt8[Array, "frame 2 new_height 2 new_width 3"]
+    rows: Float32[Array, " new_height"]
+    columns: Float32[Array, " new_width"]
+
+
+def neighbours(
+    frames: UInt8[np.ndarray, "frame height width 3"], size: tuple[int, int], corners: Corners
+) -> Neighbours:
+    """First half of `resize`, on the host: what is compiled after it does not depend on the frames' size."""
+    (upper, lower, rows), (left, right, columns) = map(_places, frames.shape[1:3], size, (corners, corners))
+    # Single bytes are gathered faster than pixels of three.
+    across = (np.concatenate([left, right])[:, None] * 3 + np.arange(3)).ravel()
+    pixels = np.take(frames.reshape(*frames.shape[:2], -1), across, 2)
+    pixels = np.take(pixels, np.concatenate([upper, lower]), 1)
+    return Neighbours(pixels.reshape(len(frames), 2, size[0], 2, size[1], 3), rows, columns)
+
+
+def between(near: Neighbours) -> Float[Array, "frame new_height new_width 3"]:
+    """Second half of `resize`, with the same arithmetic; to be jitted."""
+    x = near.pixels.astype(jnp.float32)
+    x = x[:, 0] + near.rows[:, None, None, None] * (x[:, 1] - x[:, 0])
+    return x[:, :, 0] + near.columns[:, None] * (x[:, :, 1] - x[:, :, 0])
+
+
+def _places(
+    old: int, new: int, corners: Corners
+) -> tuple[Int[np.ndarray, " place"], Int[np.ndarray, " place"], Float32[np.ndarray, " place"]]:
+    """Pixels of an axis before and behind each place, and how far it is from the first to the second."""
+    at = np.arange(new) * old / new if corners == "tf1" else (np.arange(new) + 0.5) * old / new - 0.5
+    at = at.clip(0, old - 1)
+    low = at.astype(int)
+    return low, np.minimum(low + 1, old - 1), (at - low).astype(np.float32)

@@ -14,6 +14,9 @@ POOLED = [0.154047, 0.0752786, 0.122035, 0.161684, 0.136551, 0.421395, 0.202613,
 POOLED += [0.0634969, 0.246196, 0.232053, 0.0560066, 0.0408957, 0.211016, 0.100742, 0.191019]
 UNSIGNED = [3.66376, -6.48269, -5.40445, 0.402741, 3.13778, -2.82229, 0.783358, -1.61399]
 UNSIGNED += [-0.613732, 5.22596, 3.29199, -1.2966, 1.49427, 1.5158, 0.54525, -3.28229]
+# Of `originals.pictures(16, 90, 110)` in [0, 1], made 224 x 224 by OpenCV 4.11.0: every 25th logit.
+AS_PUBLISHED = [2.60372, -6.80918, -4.0256, -0.648673, 2.86912, -1.47536, 1.16568, 0.0850953]
+AS_PUBLISHED += [0.301931, 3.68192, 0.917592, -1.98065, 1.23455, 1.16711, -1.43602, -3.70184]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,11 @@ def test_pooled_features_and_frames_in_0_to_1(params, clips):
     np.testing.assert_allclose(i3d.features(params, clips, pooled=True)[0, ::64], POOLED, rtol=1e-4, atol=1e-5)
     unsigned = i3d.features(params, clips, signed=False)
     np.testing.assert_allclose(unsigned[0, ::25], UNSIGNED, rtol=1e-4, atol=1e-4)
+
+
+def test_features_as_published_are_those_of_opencvs_area(params):
+    found = i3d.features_as_published(params, originals.pictures(16, 90, 110)[None])
+    np.testing.assert_allclose(found[0, ::25], AS_PUBLISHED, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

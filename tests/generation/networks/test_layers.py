@@ -4,7 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fingerprint.generation.networks.layers import convolution, max_pool, mean_pool_same, resize
+from fingerprint.generation.networks import i3d, inception
+from fingerprint.generation.networks.layers import (
+    between,
+    convolution,
+    max_pool,
+    mean_pool_same,
+    neighbours,
+    resize,
+)
 
 
 @pytest.fixture
@@ -28,6 +36,32 @@ def test_resize_samples_where_it_says(random, old, new):
     np.testing.assert_allclose(resize(image, (4, new), "centre")[0, 2, :, 0], centre, atol=1e-6)
     turned = image.transpose(0, 2, 1, 3)
     np.testing.assert_allclose(resize(turned, (new, 4), "centre")[0, :, 1, 0], centre, atol=1e-6)
+
+
+@pytest.mark.parametrize("corners", ["tf1", "centre"])
+@pytest.mark.parametrize("size", [(8, 5), (3, 20), (11, 7)])
+def test_resize_in_halves_is_resize(random, corners, size):
+    frames = random.integers(0, 256, (2, 8, 7, 3), dtype=np.uint8)
+    wanted = resize(jnp.asarray(frames, jnp.float32), size, corners)
+    np.testing.assert_array_equal(between(neighbours(frames, size, corners)), wanted)
+
+
+def test_networks_compile_nothing_for_another_size():
+    compiled = []
+    for size in ((20, 30), (31, 30), (299, 224), (400, 17)):
+        frames = np.zeros((1, *size, 3), np.uint8)
+        assert inception._prepared(frames).shape == (1, 299, 299, 3)
+        assert i3d._prepared(frames[None], False).shape == (1, 1, 224, 224, 3)
+        compiled.append((inception._scaled._cache_size(), i3d._scaled._cache_size()))
+    assert len(set(compiled)) == 1
+
+
+def test_mean_pool_with_its_padding(random):
+    x = random.normal(size=(4, 5))
+    around = np.pad(x, 1)
+    wanted = [[around[i : i + 3, j : j + 3].mean() for j in range(5)] for i in range(4)]
+    found = mean_pool_same(jnp.asarray(x[None, ..., None], jnp.float32), padding_counts=True)
+    np.testing.assert_allclose(found[0, ..., 0], wanted, atol=1e-6)
 
 
 def test_mean_pool_counts_what_lies_inside(random):
