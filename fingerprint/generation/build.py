@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -20,12 +20,19 @@ from fingerprint.generation.recipes import Definition
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """The metrics of a run, by kind; `skipped`: by name, why those that are missing cannot be had."""
+    """The metrics of a run, by kind.
+
+    Attributes:
+        sets, pairs, alone: the metrics.
+        skipped: by name, why those that are missing cannot be had.
+        weights: digests of the files that the others read.
+    """
 
     sets: tuple[SetMetric, ...] = ()
     pairs: tuple[PairMetric, ...] = ()
     alone: tuple[AloneMetric, ...] = ()
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    weights: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.sets or self.pairs or self.alone)
@@ -55,7 +62,8 @@ def build_metrics(
     alone = tuple(metric for definition, metric in made if definition.name in recipes.CONSISTENCY)
     sets = tuple(metric for definition, metric in made if not definition.per_video)
     pairs = tuple(metric for _, metric in made if metric not in alone and metric not in sets)
-    return Metrics(sets, pairs, alone, skipped)
+    needed = [need for name, one in wanted.items() if name not in skipped for need in one.needs]
+    return Metrics(sets, pairs, alone, skipped, networks.provenance(dict.fromkeys(needed)))
 
 
 def _make(
@@ -65,16 +73,15 @@ def _make(
     published = mode == recipes.PUBLISHED
     if name in recipes.CONSISTENCY:
         return metrics.AloneMetric(name, view, vbench.load(name, networks.folder))
-    if name in ("fid", "kid", "e_fid"):
-        features = networks.inception
-        prepare = networks.edges if name == "e_fid" else _as_they_are
+    if name.startswith(("fid", "kid", "e_fid")):
+        prepare = networks.edges if name.startswith("e_fid") else _as_they_are
         if published:
+            features = networks.inception if name in recipes.OF_INCEPTION_2015 else networks.inception_v3
             return metrics.PublishedFrechet(name, view, features, prepare)
-        return metrics.FrechetMetric(names, view, features, prepare=prepare, seed=seed)
+        return metrics.FrechetMetric(names, view, networks.inception, prepare=prepare, seed=seed)
     if name == "fvd":
-        clips = networks.i3d(signed=not published)
         kind = metrics.PublishedClip if published else metrics.ClipMetric
-        return kind(name, view, clips)
+        return kind(name, view, networks.i3d(published=published))
     if name == "expression_fid":
         return metrics.ExpressionMetric(name, view)
     if name == "csim":
@@ -84,7 +91,7 @@ def _make(
     else:
         from fingerprint.generation import pixels
 
-        function = {"psnr": pixels.psnr, "ssim": pixels.ssim}[name]
+        function = {"psnr": pixels.psnr, "ssim": pixels.ssim_of_any_size if published else pixels.ssim}[name]
         compare = metrics.pixels_of(function, metrics.PSNR_OF_EQUALS if name == "psnr" else np.inf)
     return metrics.FrameMetric(name, view, compare)
 
@@ -105,12 +112,18 @@ class _Networks:
 
         return weights.folder_of(self._asked)
 
+    def provenance(self, needed: Collection[str]) -> dict[str, str]:
+        """Digests of the files that these needs are met by."""
+        from fingerprint.generation.networks import official, weights
+
+        kept = weights.provenance([need for need in needed if need in weights.KNOWN], self._asked)
+        return kept | official.provenance([need for need in needed if need in official.FILES], self._asked)
+
     @functools.cached_property
     def inception(self) -> metrics.FrameFeatures:
         from fingerprint.generation.networks import inception
 
-        params = inception.load(self._asked)
-        return lambda frames: inception.features(params, frames)
+        return functools.partial(inception.features, inception.load(self._asked))
 
     @functools.cached_property
     def edges(self) -> Callable[[metrics.Pictures], metrics.Pictures]:
@@ -118,18 +131,22 @@ class _Networks:
 
         return expression.edges
 
-    def i3d(self, *, signed: bool) -> metrics.ClipFeatures:
+    @functools.cached_property
+    def inception_v3(self) -> metrics.FrameFeatures:
+        from fingerprint.generation.networks import inception_v3
+
+        return functools.partial(inception_v3.features, inception_v3.load(self._asked))
+
+    def i3d(self, *, published: bool) -> metrics.ClipFeatures:
         from fingerprint.generation.networks import i3d
 
-        params = i3d.load(self._asked)
-        return lambda clips: i3d.features(params, clips, signed=signed)
+        return functools.partial(i3d.features_as_published if published else i3d.features, i3d.load(self._asked))
 
     @functools.cached_property
     def lpips(self) -> Callable[[Frames, Frames], Float[np.ndarray, " frame"]]:
         from fingerprint.generation.networks import lpips
 
-        params = lpips.load(self._asked)
-        return metrics.pixels_of(lambda reference, generated: lpips.distance(params, reference, generated))
+        return metrics.pixels_of(functools.partial(lpips.distance, lpips.load(self._asked)))
 
     @functools.cached_property
     def identity(self) -> Callable[[Frames, Frames], Float[np.ndarray, " frame"]]:

@@ -341,27 +341,15 @@ class PublishedClip:
     """Squared distance of the features of one clip a side.
 
     The published script adds 1e-6 to the variances twice over, which takes 2e-6 a feature off the squared distance.
-
-    Args:
-        name: as in the recipe. view: frames it sees.
-        features: of clips.
-        prepare: makes of frames what the network sees.
     """
 
-    def __init__(
-        self,
-        name: str,
-        view: str,
-        features: ClipFeatures,
-        prepare: Callable[[Pictures], Pictures] = lambda frames: frames,
-    ):
-        self.name, self.view, self._features, self._prepare = name, view, features, prepare
+    def __init__(self, name: str, view: str, features: ClipFeatures):
+        self.name, self.view, self._features = name, view, features
         self._value = math.nan
 
     def update(self, reference: Frames, generated: Frames) -> None:
         """The first 16 frames of both; missing ones are black."""
-        shown = (self._prepare(frames.rgb) for frames in (reference, generated))
-        clips = (np.pad(rgb, ((0, PIECE - len(rgb)), *((0, 0),) * 3))[None] for rgb in shown)
+        clips = (np.pad(f.rgb, ((0, PIECE - len(f)), *((0, 0),) * 3))[None] for f in (reference, generated))
         real, made = (np.asarray(self._features(clip), np.float64)[0] for clip in clips)
         self._value = float(np.square(made - real).sum()) - 2e-6 * len(real)
 

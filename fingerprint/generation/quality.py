@@ -7,9 +7,11 @@ import dataclasses
 import datetime
 import functools
 import heapq
+import importlib.metadata
 import itertools
 import math
 import pathlib
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -113,7 +115,7 @@ def run(
         leakage_model={},
         worst=meter.worst(),
         warnings=list(_warnings(pairing, request, meter)),
-        provenance=_provenance(request, clips, time.perf_counter() - began),
+        provenance=_provenance(request, clips, metrics.weights, time.perf_counter() - began),
     )
     return report, pairing
 
@@ -458,7 +460,7 @@ def _warnings(pairing: Pairing, request: Request, meter: _Meter) -> Iterator[str
         )
 
 
-def _provenance(request: Request, clips: _Clips, seconds: float) -> dict[str, Any]:
+def _provenance(request: Request, clips: _Clips, weights: dict[str, str], seconds: float) -> dict[str, Any]:
     return {
         "fingerprint": __version__,
         "reference": str(request.reference),
@@ -466,5 +468,16 @@ def _provenance(request: Request, clips: _Clips, seconds: float) -> dict[str, An
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1) if math.isfinite(seconds) else None,
         "seed": request.seed,
+        "weights": weights,
+        "versions": _versions(),
         **clips.told,
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of what computes, as far as it is installed."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("jax", "jaxlib", "numpy", "onnxruntime"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

@@ -71,6 +71,8 @@ _SCORES = {
     "imaging_quality": ("Imaging quality", "MUSIQ trained on SPAQ, by 100"),
 }
 CONSISTENCY = tuple(_SCORES)
+OF_INCEPTION_2015 = ("fid_2015", "e_fid_2015")
+"""Of the recipe `published`, beside the benchmark's own: what the fetched weights give."""
 
 
 def _consistency(view: View) -> tuple[Definition, ...]:
@@ -82,7 +84,7 @@ def _consistency(view: View) -> tuple[Definition, ...]:
             "" if name == "dynamic_degree" else "higher",
             view,
             True,
-            (name,),
+            (name, "aesthetic_head") if name == "aesthetic_quality" else (name,),
             f"Of the generated video alone: {says}.",
             _VBENCH,
         )
@@ -144,10 +146,15 @@ _STANDARD = (
 
 _PUBLISHED = (
     Definition(
-        "fid", "FID (one video)", "", "lower", "first16", True, ("inception",),
-        "Fréchet distance between the Inception features of 16 generated and 16 reference frames (covariances of rank "
-        "15 in 2,048 dimensions), averaged over videos. The benchmark takes torchvision's ImageNet weights; here those "
-        "of Inception-2015 are used, so the scale differs from its rows.",
+        "fid", "FID (one video)", "", "lower", "first16", True, ("inception_v3",),
+        "Fréchet distance between the features of 16 generated and 16 reference frames (covariances of rank 15 in "
+        "2,048 dimensions), averaged over videos, by torchvision's ImageNet network as in the benchmark.",
+        _PUBLIC_CODE,
+    ),
+    Definition(
+        "fid_2015", "FID (one video, Inception-2015)", "", "lower", "first16", True, ("inception",),
+        "The same by the network of the usual FID, whose weights can be fetched: on another scale than the benchmark's "
+        "rows.",
         _PUBLIC_CODE,
     ),
     Definition(
@@ -158,7 +165,8 @@ _PUBLISHED = (
     ),
     Definition(
         "ssim", "SSIM", "", "higher", "first16", True, (),
-        "Structural similarity of 16 frames, the generated one resized to the reference's size.",
+        "Structural similarity of 16 frames, the generated one resized to the reference's size; in frames below 7 "
+        "pixels the window shrinks.",
         _PUBLIC_CODE,
     ),
     Definition(
@@ -167,8 +175,13 @@ _PUBLISHED = (
         _PUBLIC_CODE,
     ),
     Definition(
-        "e_fid", "E-FID (edges, one video)", "", "lower", "first16", True, ("inception",),
+        "e_fid", "E-FID (edges, one video)", "", "lower", "first16", True, ("inception_v3",),
         "The same as FID on Canny edge images (100, 200).",
+        _PUBLIC_CODE,
+    ),
+    Definition(
+        "e_fid_2015", "E-FID (edges, one video, Inception-2015)", "", "lower", "first16", True, ("inception",),
+        "The same by the network of the usual FID.",
         _PUBLIC_CODE,
     ),
     Definition(

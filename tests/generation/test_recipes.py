@@ -24,7 +24,7 @@ def test_only_the_published_recipe_looks_at_single_videos():
 
 
 def test_the_six_scores_have_one_list():
-    assert recipes.CONSISTENCY == vbench_csv.DIMENSIONS == tuple(vbench.NETWORKS)
+    assert recipes.CONSISTENCY == vbench_csv.DIMENSIONS == tuple(vbench.SCORES)
 
 
 def test_what_is_asked_for():

@@ -12,7 +12,6 @@ Source: Szegedy et al., Rethinking the Inception Architecture (1512.00567); mode
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 import pathlib
 from typing import Any
@@ -21,23 +20,16 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
-from fingerprint.errors import CheckpointError, WeightsMissing
 from fingerprint.generation import resize
-from fingerprint.generation.networks import inception, weights
+from fingerprint.generation.networks import inception, official
 from fingerprint.generation.networks.inception import FEATURES, SIDE
 from fingerprint.generation.networks.layers import Params, in_flight, mean_pool_same
 from fingerprint.torch_files import read_tensors
 
-FILE = "inception_v3_google-0cc3c7bd.pth"
-ADDRESS = f"https://download.pytorch.org/models/{FILE}"
-LICENCE = "BSD-3-Clause"
-_SHA256 = "0cc3c7bd"
-"""How it begins, as the publisher states it in the file's name."""
 _MEAN, _DEVIATION = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
 _EPSILON = 1e-3
 _NOT_USED = ("AuxLogits.", "fc.")
 
-Arrays = dict[str, Float[np.ndarray, "..."]]
 Shape = tuple[int, int, int, int]
 
 
@@ -51,16 +43,7 @@ def load(folder: str | os.PathLike | None = None) -> Params:
         WeightsMissing: the official file is not there.
         CheckpointError: another file lies in its place.
     """
-    path = weights.folder_of(folder) / FILE
-    if not path.is_file():
-        raise WeightsMissing(
-            f"{path} is not there: FID and E-FID as published want torchvision's {FILE} ({LICENCE}), from {ADDRESS}, "
-            "in the folder of weights"
-        )
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(_SHA256):
-        raise CheckpointError(f"{path} has SHA-256 {found}, wanted {_SHA256}...: get it anew from {ADDRESS}")
+    path = official.require("inception_v3", folder)
     return jax.device_put(arranged(path, read_tensors(path)))
 
 
@@ -109,7 +92,9 @@ def arranged(path: pathlib.Path, state: Any) -> Params:
     Raises:
         CheckpointError: they are not those of this network, or not finite.
     """
-    state = _checked(path, state)
+    if isinstance(state, dict):
+        state = {name: value for name, value in state.items() if not str(name).startswith(_NOT_USED)}
+    state = official.checked(path, state, shapes(), ignored=(".num_batches_tracked",))
     params: Params = {}
     for ours, theirs, _ in _convolutions():
         kernel = state[f"{theirs}.conv.weight"].astype(np.float64)
@@ -118,25 +103,6 @@ def arranged(path: pathlib.Path, state: Any) -> Params:
         params[f"{ours}.kernel"] = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0) * factor, np.float32)
         params[f"{ours}.bias"] = (offset - mean * factor).astype(np.float32)
     return params
-
-
-def _checked(path: pathlib.Path, state: Any) -> Arrays:
-    wanted = shapes()
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds {type(state).__name__}, wanted the arrays of {FILE} by name")
-    names = {str(name) for name in state if not str(name).startswith(_NOT_USED)}
-    names = {name for name in names if not name.endswith(".num_batches_tracked")}
-    for wrong, what in ((wanted.keys() - names, "lacks"), (names - wanted.keys(), "also holds")):
-        if wrong:
-            raise CheckpointError(f"{path} {what} {len(wrong)} arrays, {min(wrong)} among them; wanted those of {FILE}")
-    for name, shape in wanted.items():
-        array = state[name]
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind != "f":
-            found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise CheckpointError(f"{path}: {name} is {found}, wanted floats of shape {shape}")
-        if not np.isfinite(array).all():
-            raise CheckpointError(f"{path}: {name} holds values that are not finite")
-    return {name: state[name] for name in wanted}
 
 
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")

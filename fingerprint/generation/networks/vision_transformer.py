@@ -158,7 +158,7 @@ def load(score: str, folder: str | os.PathLike | None = None) -> Params:
     state = official.checked(path, _state(path, architecture), architecture.shapes())
     params = _arranged(architecture, state)
     if score == "aesthetic_quality":
-        path = official.require_head(score, folder)
+        path = official.require("aesthetic_head", folder)
         head = official.checked(path, read_tensors(path), {"weight": (1, architecture.output), "bias": (1,)})
         params |= {"score.kernel": jnp.asarray(head["weight"].T), "score.bias": jnp.asarray(head["bias"])}
     return params

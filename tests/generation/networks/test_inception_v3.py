@@ -1,12 +1,16 @@
 """torchvision's Inception v3: numbers that its own code gave for weights drawn at random."""
 
+import dataclasses
+
 import numpy as np
 import official_weights
 import originals
 import pytest
 
 from fingerprint.errors import CheckpointError, WeightsMissing
-from fingerprint.generation.networks import inception_v3
+from fingerprint.generation.networks import inception_v3, official
+
+WANTED = official.FILES["inception_v3"]
 
 # Every 128th feature of `originals.pictures(2, 96, 128)`, as torchvision 0.29.2 (`inception_v3`, `fc` the identity, not
 # `transform_input`; `Resize((299, 299))`, `ToTensor`, `Normalize`), PyTorch 2.13.0 and Pillow 11.2.1 give them for the
@@ -30,13 +34,13 @@ def stored(state, tmp_path_factory):
     """A folder with the official file, but for the weights; with arrays that are not used, as the official one has."""
     more = {"fc.weight": np.ones((1000, 2048), np.float32), "AuxLogits.fc.bias": np.ones(1000, np.float32)}
     more["Conv2d_1a_3x3.bn.num_batches_tracked"] = np.zeros(1, np.int64)
-    path = tmp_path_factory.mktemp("weights") / inception_v3.FILE
+    path = tmp_path_factory.mktemp("weights") / WANTED.file
     official_weights.stored(path, state | more)
     return path.parent
 
 
 def test_features_are_those_of_torchvision(stored, monkeypatch):
-    monkeypatch.setattr(inception_v3, "_SHA256", "")
+    monkeypatch.setitem(official.FILES, "inception_v3", dataclasses.replace(WANTED, sha256=""))
     params = inception_v3.load(stored)
     frames = originals.pictures(2, 96, 128)
     found = inception_v3.features(params, np.concatenate([frames, frames[:1]]))
@@ -47,9 +51,11 @@ def test_features_are_those_of_torchvision(stored, monkeypatch):
 
 
 def test_another_file_is_refused(stored, tmp_path):
-    with pytest.raises(WeightsMissing, match=rf"{inception_v3.FILE} \(BSD-3-Clause\), from {inception_v3.ADDRESS}"):
+    with pytest.raises(
+        WeightsMissing, match=rf"wants {WANTED.file} as published \(BSD-3-Clause\), from {WANTED.address}"
+    ):
         inception_v3.load(tmp_path)
-    with pytest.raises(CheckpointError, match=r"wanted 0cc3c7bd\.\.\.: get it anew"):
+    with pytest.raises(CheckpointError, match=r"wanted 0cc3c7bd: get it anew"):
         inception_v3.load(stored)
 
 
@@ -70,6 +76,6 @@ def test_weights_of_another_network_are_refused(state, tmp_path, change, message
     state = dict(state)
     change(state)
     with pytest.raises(CheckpointError, match=message):
-        inception_v3.arranged(tmp_path / inception_v3.FILE, state)
+        inception_v3.arranged(tmp_path / WANTED.file, state)
     with pytest.raises(CheckpointError, match="holds list"):
-        inception_v3.arranged(tmp_path / inception_v3.FILE, [])
+        inception_v3.arranged(tmp_path / WANTED.file, [])

@@ -11,7 +11,7 @@ import pytest
 from fingerprint.errors import CheckpointError, WeightsMissing
 from fingerprint.generation import build, recipes
 from fingerprint.generation.frames import Frames
-from fingerprint.generation.networks import musiq, vbench
+from fingerprint.generation.networks import musiq, official
 
 NAME = "musiq_spaq_ckpt-358bb6af.pth"
 # Scores of frames 0, 3 and 6 of `originals.pictures(7, *size)` by MUSIQ of pyiqa 0.1.16, prepared as vbench 0.1.5 does
@@ -25,8 +25,8 @@ def pictures(size):
 
 def known_by(patch, digest):
     """As if the publisher named that digest."""
-    network = dataclasses.replace(vbench.NETWORKS["imaging_quality"], sha256=digest)
-    patch.setitem(vbench.NETWORKS, "imaging_quality", network)
+    network = dataclasses.replace(official.FILES["imaging_quality"], sha256=digest)
+    patch.setitem(official.FILES, "imaging_quality", network)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_another_file_is_refused(tmp_path, monkeypatch, changed, says):
 
 
 def test_a_file_of_another_digest_or_none(tmp_path):
-    assert vbench.NETWORKS["imaging_quality"].sha256 == "358bb6af"
+    assert official.FILES["imaging_quality"].sha256 == "358bb6af"
     with pytest.raises(WeightsMissing, match=rf"{NAME} .*Apache-2.0.*https://"):
         musiq.load(tmp_path)
     (tmp_path / NAME).write_bytes(b"<html>")

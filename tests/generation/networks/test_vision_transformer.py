@@ -12,7 +12,7 @@ from torch_pickles import write, write_torchscript, write_weights
 from fingerprint.errors import CheckpointError, WeightsMissing
 from fingerprint.generation import build, consistency, recipes
 from fingerprint.generation.frames import Frames
-from fingerprint.generation.networks import vbench, vision_transformer
+from fingerprint.generation.networks import official, vision_transformer
 from fingerprint.generation.networks.vision_transformer import ARCHITECTURES, Architecture
 
 SMALL = {
@@ -110,7 +110,7 @@ def installed(tmp_path, monkeypatch):
     """A folder with official files of small networks."""
     for score, architecture in SMALL.items():
         monkeypatch.setitem(ARCHITECTURES, score, architecture)
-        published = vbench.NETWORKS[score]
+        published = official.FILES[score]
         path, weights = tmp_path / published.file, drawn(architecture.shapes())
         if architecture.family == "dino":
             write_weights(path, weights)
@@ -118,7 +118,7 @@ def installed(tmp_path, monkeypatch):
         visual = {f"visual.{name}": value.astype(np.float16) for name, value in weights.items()}
         write_torchscript(path, visual | {"visual.seen": np.array(3), "positional_embedding": np.zeros((7, 5))})
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        monkeypatch.setitem(vbench.NETWORKS, score, dataclasses.replace(published, sha256=sha256))
+        monkeypatch.setitem(official.FILES, score, dataclasses.replace(published, sha256=sha256))
     write_weights(tmp_path / "sa_0_4_vit_l_14_linear.pth", drawn({"weight": (1, 40), "bias": (1,)}))
     return tmp_path
 
@@ -188,15 +188,15 @@ def test_whole_scores_through_the_recipe(installed):
 
 def test_absent_weights_are_said_in_one_sentence(installed):
     for score in SMALL:
-        official = vbench.NETWORKS[score]
-        (installed / official.file).rename(installed / "away")
+        wanted = official.FILES[score]
+        (installed / wanted.file).rename(installed / "away")
         with pytest.raises(WeightsMissing) as caught:
             vision_transformer.load(score, installed)
         said = str(caught.value)
-        assert score in said and official.file in said and official.licence in said and official.address in said
+        assert score in said and wanted.file in said and wanted.licence in said and wanted.address in said
         without = build.build_metrics(recipes.recipe("standard", score), "standard", installed)
         assert not without and without.skipped == {score: said}
-        (installed / "away").rename(installed / official.file)
+        (installed / "away").rename(installed / wanted.file)
     (installed / "sa_0_4_vit_l_14_linear.pth").unlink()
     with pytest.raises(
         WeightsMissing, match=r"sa_0_4_vit_l_14_linear\.pth is not there: aesthetic_quality .*MIT.*LAION"
@@ -209,8 +209,8 @@ def test_another_archive_of_clip_is_refused(installed, monkeypatch):
     path.write_bytes((installed / "ViT-L-14.pt").read_bytes())
     with pytest.raises(CheckpointError, match=r"ViT-B-32.pt has SHA-256 .*, wanted .*get it anew from https"):
         vision_transformer.load("background_consistency", installed)
-    anyone = dataclasses.replace(vbench.NETWORKS["background_consistency"], sha256="")
-    monkeypatch.setitem(vbench.NETWORKS, "background_consistency", anyone)
+    anyone = dataclasses.replace(official.FILES["background_consistency"], sha256="")
+    monkeypatch.setitem(official.FILES, "background_consistency", anyone)
     with pytest.raises(CheckpointError, match=r"ViT-B-32.pt: .* wanted floats of shape"):
         vision_transformer.load("background_consistency", installed)
     write(path, b"\x80\x02}X\x06\0\0\0visualK\x07s.")
