@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from benchmarks.alternate import ratio
-from fingerprint.generation import expression, pixels
+from fingerprint.generation import edges, pixels
 from fingerprint.generation.networks import i3d, inception, lpips, musiq
 from fingerprint.generation.statistics import FeatureStatistics, frechet_distance
 from tests import originals
@@ -95,7 +95,7 @@ def edge_work() -> tuple[dict[str, Work], int]:
     def opencv():
         return [cv2.Canny(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), 100, 200) for frame in frames]
 
-    return {"ours": lambda: expression.edges(frames), "OpenCV": opencv}, len(frames)
+    return {"ours": lambda: edges.canny(frames), "OpenCV": opencv}, len(frames)
 
 
 def measure(work: dict[str, Work], units: int, rounds: int) -> dict:

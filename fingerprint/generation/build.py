@@ -127,9 +127,9 @@ class _Networks:
 
     @functools.cached_property
     def edges(self) -> Callable[[metrics.Pictures], metrics.Pictures]:
-        from fingerprint.generation import expression
+        from fingerprint.generation import edges
 
-        return expression.edges
+        return edges.canny
 
     @functools.cached_property
     def inception_v3(self) -> metrics.FrameFeatures:

@@ -118,18 +118,17 @@ class PublishedCrops:
 
     Attributes:
         frames: number of each kept frame in the video. boxes: its box (left, top, right, bottom) in whole pixels.
-        num_frames: of the video. num_detected: frames with a face, before the filter by area.
+        num_frames: of the video.
     """
 
     frames: tuple[int, ...]
     boxes: tuple[tuple[int, int, int, int], ...]
     num_frames: int
-    num_detected: int
 
     @classmethod
     def of_everything(cls, num_frames: int, width: int, height: int) -> PublishedCrops:
         """The crops of a video that is a face video already."""
-        return cls(tuple(range(num_frames)), ((0, 0, width, height),) * num_frames, num_frames, num_frames)
+        return cls(tuple(range(num_frames)), ((0, 0, width, height),) * num_frames, num_frames)
 
     @property
     def share_with_face(self) -> float:
@@ -155,7 +154,7 @@ def published_crops(points: Sequence[Points | None], width: int, height: int) ->
     }
     found = {index: box for index, box in found.items() if _area(box)}
     kept = {index: box for index, box in found.items() if _AREAS[0] <= _area(box) <= _AREAS[1]} or found
-    return PublishedCrops(tuple(kept), tuple(kept.values()), len(points), len(found))
+    return PublishedCrops(tuple(kept), tuple(kept.values()), len(points))
 
 
 def published_pictures(

@@ -87,20 +87,6 @@ def area(picture: Picture, height: int, width: int) -> Picture:
     return _bilinear_in_whole_numbers(picture, *places)
 
 
-def sampled(picture: Picture, height: int, width: int, *, cubic: bool = False) -> Float32[np.ndarray, "height width 3"]:
-    """A whole picture at another size without antialiasing, as torchvision's `Resize(antialias=False)` does.
-
-    Args:
-        picture: any size.
-        height, width: of the result.
-        cubic: the cubic kernel with a = -0.75 (values may then leave 0 to 255), else the linear one.
-    """
-    taps = _cubic if cubic else _linear
-    rows = (np.arange(height) + 0.5) * picture.shape[0] / height - 0.5
-    columns = (np.arange(width) + 0.5) * picture.shape[1] / width - 0.5
-    return _weighted(picture, taps(rows, picture.shape[0]), taps(columns, picture.shape[1]))
-
-
 def warped(picture: Picture, rows: Places, columns: Places) -> Float32[np.ndarray, "row column 3"]:
     """Values between the pixels at the crossings of rows and columns (0 is the first pixel's middle); 0 outside."""
     places = ((rows, picture.shape[0]), (columns, picture.shape[1]))
@@ -133,14 +119,6 @@ def _linear(places: Places, size: int, *, extend: bool = True) -> _Taps:
     if not extend:
         weight[(at < 0) | (at >= size)] = 0
     return _Taps(np.clip(at, 0, size - 1), weight.astype(np.float32))
-
-
-def _cubic(places: Places, size: int) -> _Taps:
-    """Keys' kernel (1981) with a = -0.75, as OpenCV and PyTorch have it."""
-    a, at = -0.75, np.floor(places).astype(int)[:, None] + np.arange(-1, 3)
-    x = np.abs(at - places[:, None])
-    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, ((x - 5) * x + 8) * x * a - 4 * a
-    return _Taps(np.clip(at, 0, size - 1), np.where(x <= 1, near, far).astype(np.float32))
 
 
 def _covered(old: int, new: int) -> _Taps:

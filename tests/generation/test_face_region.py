@@ -129,7 +129,7 @@ def test_published_boxes_are_widened_and_filtered_by_area():
         2: (80, 80, 130, 130),
         5: (0, 0, 67, 72),
     }
-    assert (crops.num_frames, crops.num_detected, crops.share_with_face) == (6, 4, 0.5)
+    assert (crops.num_frames, crops.share_with_face) == (6, 0.5)
     large = faces.published_crops([square(100, 100, 200), None], 640, 480)
     assert large.frames == (0,) and large.boxes == ((0, 0, 400, 400),)
     assert faces.published_crops([None, None], 640, 480).frames == ()

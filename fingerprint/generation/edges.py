@@ -1,29 +1,16 @@
-"""Two things called E-FID: the Fréchet distance of expressions, and of Canny's edges.
-
-In the literature on talking heads it is the former (EMO, 2402.17485: coefficients of a face model; here MediaPipe's 52
-blendshapes). A public benchmark takes the latter: edge images through Inception. Both go through
-`statistics.FeatureStatistics`.
-"""
+"""Canny's edges, of which a public benchmark takes the Fréchet distance: what it calls E-FID."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from scipy import ndimage
 
-from fingerprint.landmarks.track import NUM_BLENDSHAPES, LandmarkTrack
-
-FEATURES = NUM_BLENDSHAPES
 _TURN = 15
 _TAN_22_5 = round((2**0.5 - 1) * (1 << _TURN))
 
 
-def expressions(track: LandmarkTrack) -> Float64[np.ndarray, "frame 52"]:
-    """Blendshapes of the frames that show a face."""
-    return track.blendshapes[track.frame_mask].astype(np.float64)
-
-
-def edges(
+def canny(
     frames: UInt8[np.ndarray, "frame height width 3"], low: int = 100, high: int = 200
 ) -> UInt8[np.ndarray, "frame height width 3"]:
     """Canny's edges of the grey image, 0 or 255 in all three channels, equal to OpenCV's `Canny` to the pixel.
