@@ -174,7 +174,7 @@ def payloads(sentinel):
         "build": name("collections", "OrderedDict") + b")R" + called + b"b",
         "state of a module": name("__torch__", "Made") + b")\x81" + called + b"b",
         "a module with arguments": name("__torch__", "Made") + sequence(argument) + b"\x81",
-        "a parameter of no tensor": name("torch.nn.parameter", "Parameter") + sequence(called) + b"\x81",
+        "a parameter of no tensor": name("torch.nn.parameter", "Parameter") + sequence(argument) + b"\x81",
         "eval in a tensor": name("builtins", "eval") + sequence(text(f"__import__('os').system({command!r})")) + b"R",
         "named like a tensor": text("torch._utils _rebuild_tensor_v2") + sequence(argument) + b"R",
         "extension": b"\x82\x01" + sequence(argument) + b"R",
