@@ -34,6 +34,7 @@ _STORAGE_TYPES = {
     "torch BoolStorage": "?",
 }
 _MAX_BYTES = 1 << 30
+_MAX_PICKLE_BYTES, _MAX_INSTRUCTIONS = 1 << 26, 1_000_000
 _ZIP = b"PK\x03\x04"
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _TORCHSCRIPT = ("__torch__.", "__torch__ ")
@@ -75,6 +76,8 @@ def _read_zip(path: pathlib.Path, file: IO[bytes], part: str | None) -> Any:
         order = f"{root}byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
             raise CheckpointError(f"{path}: only little-endian checkpoints are read")
+        if archive.getinfo(members[0]).file_size > _MAX_PICKLE_BYTES:
+            raise CheckpointError(f"{path}: its data.pkl unpacks to more than {_MAX_PICKLE_BYTES} bytes")
         tree = Assembler(path).run(archive.read(members[0]))
         return _Arrays(path, lambda key: archive.read(f"{root}data/{key}")).of(tree, part)
 
@@ -196,7 +199,9 @@ class Assembler:
 
     def run(self, pickled: bytes | IO[bytes]) -> Any:
         """What a pickle describes; of a file, what the next one does."""
-        for opcode, argument, _ in pickletools.genops(pickled):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
+            if number == _MAX_INSTRUCTIONS:  # each of one byte can make an object of many
+                raise CheckpointError(f"{self.path}: its pickle holds more than {_MAX_INSTRUCTIONS:,d} instructions")
             if opcode.name == "STOP":
                 return self.stack.pop()
             self.step(opcode.name, argument)

@@ -1,7 +1,7 @@
 """Files as the publishers of networks store them, with weights drawn at random."""
 
 import numpy as np
-from test_import_weights import mapping, tensor, write
+from torch_pickles import mapping, tensor, write
 
 
 def drawn(shapes: dict[str, tuple[int, ...]], seed: int = 0, gain: float = 1.0) -> dict[str, np.ndarray]:

@@ -340,6 +340,14 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
         archive.writestr("archive/data/0", b"\0" * (1 << 20))
     with pytest.raises(CheckpointError, match="unpacks to more than 65536 bytes"):
         torch_files.read_tensors(tmp_path / "bomb.pt")
+    monkeypatch.setattr(torch_files, "_MAX_INSTRUCTIONS", 1000)
+    with pytest.raises(CheckpointError, match="more than 1,000 instructions"):
+        torch_files.read_tensors(write(tmp_path / "objects.pt", b"\x80\x02" + b"]" * 1000 + b"."))
+    with pytest.raises(CheckpointError, match="more than 1,000 instructions"):
+        torch_files.read_tensors(write_legacy(tmp_path / "objects.pth", b"\x80\x02" + b"]" * 1000 + b".", {}))
+    monkeypatch.setattr(torch_files, "_MAX_PICKLE_BYTES", 1 << 10)
+    with pytest.raises(CheckpointError, match=r"data.pkl unpacks to more than 1024 bytes"):
+        torch_files.read_tensors(write(tmp_path / "text.pt", b"\x80\x02X" + b"\x00\x08\x00\x00" + b"a" * 2048 + b"."))
     values = np.zeros(1 << 15, np.float32)
     path = write_legacy(tmp_path / "large.pth", whole(mapping({"a": tensor("0", values)})), {"0": values})
     with pytest.raises(CheckpointError, match="more than 65536 bytes"):

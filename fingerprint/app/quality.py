@@ -50,6 +50,12 @@ def run(
     if drivers is not None and identity_leakage is None:
         raise ClaimRefused("who drives is asked for by --identity-leakage only; --drivers alone says nothing")
     said = calibrate.find(drivers) if drivers is not None else ()
+    made = request.generated.resolve()
+    if said and not any(item.path.is_file() and item.path.resolve().is_relative_to(made) for item in said):
+        raise ClaimRefused(
+            f"{drivers} names no video in {request.generated}, but e.g. {said[0].path}; wanted paths below the folder "
+            f"that {drivers.name} lies in, or whole ones"
+        )
     released = None
     if identity_leakage is not None:
         from fingerprint.embed import open_model

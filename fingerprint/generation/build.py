@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +26,7 @@ class Metrics:
         sets, pairs, alone: the metrics.
         skipped: by name, why those that are missing cannot be had.
         weights: digests of the files that the others read.
+        warnings: what to say of those files.
     """
 
     sets: tuple[SetMetric, ...] = ()
@@ -33,6 +34,7 @@ class Metrics:
     alone: tuple[AloneMetric, ...] = ()
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     weights: dict[str, str] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.sets or self.pairs or self.alone)
@@ -62,8 +64,8 @@ def build_metrics(
     alone = tuple(metric for definition, metric in made if definition.name in recipes.CONSISTENCY)
     sets = tuple(metric for definition, metric in made if not definition.per_video)
     pairs = tuple(metric for _, metric in made if metric not in alone and metric not in sets)
-    needed = [need for name, one in wanted.items() if name not in skipped for need in one.needs]
-    return Metrics(sets, pairs, alone, skipped, networks.provenance(dict.fromkeys(needed)))
+    needed = dict.fromkeys(need for name, one in wanted.items() if name not in skipped for need in one.needs)
+    return Metrics(sets, pairs, alone, skipped, networks.provenance(needed), tuple(networks.doubts(needed)))
 
 
 def _make(
@@ -118,6 +120,19 @@ class _Networks:
 
         kept = weights.provenance([need for need in needed if need in weights.KNOWN], self._asked)
         return kept | official.provenance([need for need in needed if need in official.FILES], self._asked)
+
+    def doubts(self, needed: Collection[str]) -> Iterator[str]:
+        """Sentences on files whose publishers state no digest."""
+        from fingerprint.generation.networks import official
+
+        files = [
+            official.FILES[need].file for need in needed if need in official.FILES and not official.FILES[need].sha256
+        ]
+        if files:
+            yield (
+                f"the publishers of {', '.join(files)} state no digest: names and shapes of their arrays were checked, "
+                "and their digests stand with how this was made"
+            )
 
     @functools.cached_property
     def inception(self) -> metrics.FrameFeatures:

@@ -177,7 +177,7 @@ def from_the_start(reference: Clip, generated: Clip) -> Beside:
 
 def framed_alike(reference: Clip, generated: Clip) -> bool:
     """Both pictures have one ratio of width to height, so that a place in one is that place in the other."""
-    ratios = (clip.info.width / clip.info.height for clip in (reference, generated))
+    ratios = (clip.info.image_size[0] / clip.info.image_size[1] for clip in (reference, generated))
     return abs(math.log(next(ratios) / next(ratios))) <= _SAME_SHAPE
 
 
@@ -203,6 +203,11 @@ def of_two(reference: Clip, generated: Clip, together: Beside, view: str) -> Ite
         yield reference.of(real, numbers[:, 0]), generated.of(made, numbers[:, 1])
 
 
+def is_face_video(entry: VideoFile) -> bool:
+    """It is called as the public benchmark calls its face videos, `…-face-v5`."""
+    return bool(_IS_FACE.fullmatch(entry.relative.stem))
+
+
 def published_crops(clip: Clip, detector: dwpose.DwPose | None) -> faces.PublishedCrops:
     """What the public benchmark keeps of a video; all of a video that is called a face video (`…-face-v5`) already.
 
@@ -214,7 +219,7 @@ def published_crops(clip: Clip, detector: dwpose.DwPose | None) -> faces.Publish
         VideoRefused: `no_face`: no face in any frame.
     """
     width, height = clip.info.width, clip.info.height
-    if _IS_FACE.fullmatch(clip.file.relative.stem):
+    if is_face_video(clip.file):
         return faces.PublishedCrops.of_everything(clip.num_frames, width, height)
     if detector is None:
         points = faces.track_points(clip.tracks, width, height)

@@ -33,7 +33,8 @@ _FRAMES_AT_ONCE, _CLIPS_AT_ONCE = 64, 8
 class Value:
     """A number of a whole set: from how many of what (videos, frames or clips), and what a reader must know.
 
-    `spread`: standard deviation over subsets, where it was made from those.
+    `spread`: standard deviation over subsets, where it was made from those. `reference_count`: of the other side, where
+    there are two.
     """
 
     value: float
@@ -41,6 +42,7 @@ class Value:
     of: str
     warnings: tuple[str, ...] = ()
     spread: float | None = None
+    reference_count: int | None = None
 
 
 class Side(Protocol):
@@ -79,8 +81,6 @@ class PairMetric(Protocol):
 class FrameSide:
     """Features of frames, made of many at a time; a sample of them is kept for KID."""
 
-    of = "frames"
-
     def __init__(self, features: FrameFeatures, prepare: Callable[[Pictures], Pictures], sample: FeatureSample | None):
         self._features, self._prepare, self._sample = features, prepare, sample
         self._statistics: FeatureStatistics | None = None
@@ -118,8 +118,6 @@ class FrameSide:
 class ClipSide:
     """Features of clips of 16 frames of a video, one after the other; a shorter rest is left out."""
 
-    of = "clips"
-
     def __init__(self, features: ClipFeatures):
         self._features = features
         self._statistics: FeatureStatistics | None = None
@@ -156,8 +154,6 @@ class ClipSide:
 class ExpressionSide:
     """Blendshape coefficients of the frames that show a face."""
 
-    of = "frames"
-
     def __init__(self):
         self._statistics: FeatureStatistics | None = None
 
@@ -181,7 +177,7 @@ def _distance(real: FeatureStatistics | None, made: FeatureStatistics | None, of
     if count < 2:
         return Value(math.nan, count, of, (f"{count} {of}; wanted at least 2",))
     warnings = dict.fromkeys(side.warning for side in (real, made) if side.warning is not None)
-    return Value(frechet_distance(real, made), made.count, of, tuple(warnings))
+    return Value(frechet_distance(real, made), made.count, of, tuple(warnings), reference_count=real.count)
 
 
 class FrechetMetric:

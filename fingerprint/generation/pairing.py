@@ -74,20 +74,31 @@ class Unmatched:
 
 @dataclasses.dataclass(frozen=True)
 class Pairing:
-    """All pairs, ordered by generator and name, and the videos that have no partner."""
+    """All pairs, ordered by generator and name, and the videos that have no partner.
+
+    Attributes:
+        pairs, unmatched: these.
+        recordings: by person, the first reference that shows that person, as its name tells.
+    """
 
     pairs: tuple[Pair, ...]
     unmatched: tuple[Unmatched, ...]
+    recordings: dict[str, VideoFile]
 
     @property
     def generators(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(pair.generator for pair in self.pairs))
 
-    def recording_of(self, person: str) -> VideoFile | None:
-        """The first reference that shows this person, as names tell; None if none does."""
-        person = names.canonical_identity(person)
-        shown = ((pair.reference_file, names.canonical_identity(pair.driver)) for pair in self.pairs if pair.driver)
-        return next((file for file, driver in shown if driver == person), None)
+    def shown_person(self, pair: Pair) -> VideoFile | None:
+        """A reference that shows whom the generated video is to show; None if names tell none.
+
+        That is the pair's own reference where it shows that person, or where no name tells who is shown.
+        """
+        if not pair.target or pair.target == pair.driver:
+            return pair.reference_file
+        if _shown(pair.reference_file) == names.canonical_identity(pair.target):
+            return pair.reference_file
+        return self.recordings.get(names.canonical_identity(pair.target))
 
 
 def find_pairs(reference: str | os.PathLike, generated: str | os.PathLike) -> Pairing:
@@ -123,7 +134,11 @@ def find_pairs(reference: str | os.PathLike, generated: str | os.PathLike) -> Pa
             f"no video of {generated} could be paired with one of {reference}: {'; '.join(whys)}; wanted equal names, "
             f"or names of a known corpus. Found e.g. {videos[0].name} and {references.entries[0].name}"
         )
-    return Pairing(tuple(sorted(pairs, key=lambda pair: (pair.generator, pair.name))), tuple(unmatched))
+    recordings: dict[str, VideoFile] = {}
+    for entry in references.entries:
+        recordings.setdefault(_shown(entry), entry)
+    recordings.pop("", None)
+    return Pairing(tuple(sorted(pairs, key=lambda pair: (pair.generator, pair.name))), tuple(unmatched), recordings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +255,12 @@ def _said(entry: VideoFile) -> names.VideoName | None:
         return names.parse(entry.relative.name)
     except NameRefused:
         return None
+
+
+def _shown(entry: VideoFile) -> str:
+    """Whom a reference shows, as its name tells; "" where it does not."""
+    said = _said(entry)
+    return names.canonical_identity(said.target) if said is not None and said.target else ""
 
 
 def _same_bytes(one: pathlib.Path, other: pathlib.Path) -> bool:

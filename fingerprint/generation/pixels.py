@@ -60,11 +60,15 @@ def ssim(reference: Frames, generated: Frames, *, window: int = _WINDOW) -> Floa
 def ssim_of_any_size(reference: Frames, generated: Frames) -> Float64[np.ndarray, "frame"]:
     """SSIM whose window shrinks to the largest odd side that fits into small frames, as the public benchmark has it.
 
+    NaN for frames with a side of less than 3 pixels.
+
     Raises:
-        ArrayRefused: frames of different shapes, too large, or with a side of less than 3 pixels.
+        ArrayRefused: frames of different shapes, or too large.
     """
     side = min(reference.shape[1:3])
-    return ssim(reference, generated, window=max(min(side - 1 + side % 2, _WINDOW), _SMALLEST_WINDOW))
+    if side < _SMALLEST_WINDOW:
+        return np.full(len(reference), np.nan)
+    return ssim(reference, generated, window=min(side - 1 + side % 2, _WINDOW))
 
 
 def _filled(frames: Frames) -> Frames:

@@ -9,6 +9,7 @@ import functools
 import heapq
 import importlib.metadata
 import itertools
+import logging
 import math
 import pathlib
 import platform
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fingerprint import __version__
-from fingerprint.errors import ArrayRefused, ConfigError, VideoRefused, WeightsMissing
+from fingerprint.errors import ArrayRefused, ConfigError, FingerprintError, VideoRefused, WeightsMissing
 from fingerprint.generation import build, faces, frames, recipes, resize
 from fingerprint.generation.build import Metrics
 from fingerprint.generation.frames import Clip, Frames
@@ -31,11 +32,12 @@ from fingerprint.landmarks import batch, track, video
 from fingerprint.landmarks.workers import VideoFile
 from fingerprint.reports.quality_report import FramePair, QualityReport
 
-_SHOWN_FOR = ("ssim", "psnr", "csim")
+_SHOWN_FOR = ("ssim", "psnr", "lpips", "csim")
 """What the worst frames are chosen by: the first of these that is measured."""
 _SHOWN_HEIGHT = 192
 REFERENCE, GENERATED = "reference", "generated"
 _NO_TRACK = "no_track"
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,8 @@ def run(
         request: what to measure.
         tracks: folder for the track files of both sides; those that are there are taken.
         on_extracted: told how far the search for faces is.
-        on_measured: told how far the measuring is; its videos are pairs, its frames all that were looked at.
+        on_measured: told how far the measuring is; its videos are generated ones and the
+            references of distances between sets, its frames all that were looked at.
         make: makes the metrics, as `build.build_metrics`.
 
     Raises:
@@ -101,7 +104,8 @@ def run(
     detector = dwpose.load(request.dwpose) if request.dwpose is not None else None
     lost = _extract(pairing, tracks, request, on_extracted)
     clips = _Clips(request, tracks, detector, lost)
-    meter = _Meter(metrics, pairing, definitions, clips, _Clock(len(pairing.pairs), on_measured), request.worst)
+    used = metrics.weights | ({} if request.dwpose is None else dwpose.provenance(request.dwpose))
+    meter = _Meter(metrics, pairing, definitions, clips, _Clock(_to_do(pairing, metrics), on_measured), request.worst)
     values = {generator: meter.measure_all(generator) for generator in pairing.generators}
     report = QualityReport(
         mode=request.mode,
@@ -114,17 +118,26 @@ def run(
         leakage={},
         leakage_model={},
         worst=meter.worst(),
-        warnings=list(_warnings(pairing, request, meter)),
-        provenance=_provenance(request, clips, metrics.weights, time.perf_counter() - began),
+        warnings=[*_warnings(pairing, request, meter), *metrics.warnings],
+        provenance=_provenance(request, clips, used, time.perf_counter() - began),
     )
     return report, pairing
+
+
+def _to_do(pairing: Pairing, metrics: Metrics) -> int:
+    """Videos to look at: all generated ones and, for distances between sets, each set of references in turn."""
+    count, before = len(pairing.pairs), None
+    for generator in pairing.generators if metrics.sets else ():
+        files = frozenset(pair.reference_file.path for pair in pairing.pairs if pair.generator == generator)
+        count, before = count + (len(files) if files != before else 0), files
+    return count
 
 
 class _Clock:
     """Tells how far the measuring is, every few frames."""
 
-    def __init__(self, pairs: int, tell: Callable[[batch.Progress], None] | None):
-        self._pairs, self._tell = pairs, tell
+    def __init__(self, videos: int, tell: Callable[[batch.Progress], None] | None):
+        self._videos, self._tell = videos, tell
         self._began = time.perf_counter()
         self._done = self._failed = self._frames = 0
 
@@ -133,8 +146,8 @@ class _Clock:
         self._frames += count
         self._say()
 
-    def pair(self, *, failed: int) -> None:
-        """One more pair is done; so many of all failed."""
+    def video(self, *, failed: int) -> None:
+        """One more video is done; so many of all failed."""
         self._done, self._failed = self._done + 1, failed
         self._say()
 
@@ -143,9 +156,9 @@ class _Clock:
             return
         seconds = max(time.perf_counter() - self._began, 1e-9)
         measured = self._done - self._failed
-        left = seconds / measured * (self._pairs - self._done) if measured else None
+        left = seconds / measured * (self._videos - self._done) if measured else None
         rate = self._frames / seconds
-        self._tell(batch.Progress(self._pairs, self._done, self._failed, self._frames, rate, left))
+        self._tell(batch.Progress(self._videos, self._done, self._failed, self._frames, rate, left))
 
 
 class _Clips:
@@ -170,9 +183,10 @@ class _Clips:
             VideoRefused, ArrayRefused: it cannot be used.
         """
         path = track.track_path(self._tracks / side, entry.relative)
-        if entry.path in self._lost and (self._detector is None or not path.exists()):
+        need_face = self._detector is None and not (self.published and frames.is_face_video(entry))
+        if entry.path in self._lost and (need_face or not path.exists()):
             raise VideoRefused(entry.path, _NO_TRACK, self._lost[entry.path])
-        clip = frames.open_clip(entry, path, need_face=self._detector is None)
+        clip = frames.open_clip(entry, path, need_face=need_face)
         self.told.setdefault("landmarks", {k: v for k, v in clip.tracks.provenance.items() if k in _OF_TRACKS})
         if clip.region is not None:
             faces.log_share(entry.name, clip.region.share_with_face)
@@ -211,6 +225,7 @@ class _Meter:
         self._names = [metric.name for metric in (*metrics.pairs, *metrics.alone)]
         self._shown_for = next((name for name in _SHOWN_FOR if name in self._names), None)
         self._heap: list[tuple[float, int, FramePair]] = []
+        self._noted: tuple[float, FramePair] | None = None
         self._number = itertools.count()
         self._real: tuple[frozenset[pathlib.Path], list[Side]] = frozenset(), []
         self.rows: list[dict[str, Any]] = []
@@ -223,7 +238,7 @@ class _Meter:
         done = len(self.rows)
         for pair in pairs:
             self._measure(pair, sides)
-            self._clock.pair(failed=len(self.failures))
+            self._clock.video(failed=len(self.failures))
         rows = self.rows[done:]
         values = {name: _mean([row[name] for row in rows]) for name in self._names}
         if self._metrics.sets:
@@ -244,6 +259,7 @@ class _Meter:
             for entry in files.values():
                 with contextlib.suppress(VideoRefused, ArrayRefused):  # told with its pairs
                     self._count(self._clips.open(entry, REFERENCE), REFERENCE, sides)
+                self._clock.video(failed=len(self.failures))
         return self._real[1]
 
     def _count(self, clip: Clip, side: str, sides: Sequence[Side]) -> None:
@@ -251,15 +267,18 @@ class _Meter:
         for view in dict.fromkeys(metric.view for metric in self._metrics.sets):
             seeing = [s for s, metric in zip(sides, self._metrics.sets, strict=True) if metric.view == view]
             shown = self._clips.face(clip, side)[0] if view == "face" else functools.partial(frames.of_one, clip, view)
-            for piece in shown():
+            try:
+                for piece in shown():
+                    for one in seeing:
+                        one.update(piece)
+                    self._clock.frames(len(piece))
+            finally:
                 for one in seeing:
-                    one.update(piece)
-                self._clock.frames(len(piece))
-            for one in seeing:
-                one.end_video()
+                    one.end_video()
 
     def _measure(self, pair: Pair, sides: Sequence[Side]) -> None:
         """One pair; one that cannot be measured is told instead."""
+        self._noted = None
         try:
             reference = self._clips.open(pair.reference_file, REFERENCE)
             generated = self._clips.open(pair.generated_file, GENERATED)
@@ -269,12 +288,14 @@ class _Meter:
                 else self._standard(pair, reference, generated)
             )
             self._count(generated, GENERATED, sides)
-        except (VideoRefused, ArrayRefused) as refusal:
-            self.failures.append({"video": pair.name, "generator": pair.generator, "reason": _reason(refusal)})
-            for metric in (*self._metrics.pairs, *self._metrics.alone):
-                metric.end_pair()
+        except Exception as error:  # one video must not cost the others
+            if not isinstance(error, FingerprintError):
+                _log.exception("%s cannot be measured", pair.name)
+            self.failures.append({"video": pair.name, "generator": pair.generator, "reason": _reason(error)})
+            self._scores()
         else:
             self.rows.append(row)
+            self._keep()
 
     def _standard(self, pair: Pair, reference: Clip, generated: Clip) -> dict[str, Any]:
         together = frames.beside(reference, generated)
@@ -303,6 +324,7 @@ class _Meter:
             "frames": generated.num_frames,
             "frames_beside": count,
             "parts": len(generated.tracks.tracks),
+            "reference_parts": len(reference.tracks.tracks),
             "share_with_face": faces_of[GENERATED][1],
             "reference_share_with_face": faces_of[REFERENCE][1],
             **self._scores(),
@@ -324,6 +346,7 @@ class _Meter:
             "frames": generated.num_frames,
             "frames_beside": min(len(side) for side in first[0]),
             "parts": len(generated.tracks.tracks),
+            "reference_parts": len(reference.tracks.tracks),
             "share_with_face": made_share,
             "reference_share_with_face": real_share,
             **self._scores(),
@@ -331,26 +354,21 @@ class _Meter:
 
     def _person(self, pair: Pair, reference: Clip) -> Clip | None:
         """A recording of the person whom the generated video is to show: the reference, unless that is another one."""
-        if not pair.target or pair.target == pair.driver:
+        entry = self._pairing.shown_person(pair)
+        if entry == pair.reference_file:
             return reference
-        entry = self._pairing.recording_of(pair.target)
         with contextlib.suppress(VideoRefused, ArrayRefused):  # told with its own pairs
             return None if entry is None else self._clips.open(entry, REFERENCE)
         return None
 
     def _compare(self, pair: Pair, view: str, pieces: Iterable[tuple[Frames, Frames]]) -> None:
-        worst: FramePair | None = None
         for real, made in pieces:
             for metric in self._metrics.pairs:
                 if metric.view == view:
                     found = metric.update(real, made)
                     if metric.name == self._shown_for:
-                        worst = self._worse(worst, pair, found, (real, made))
+                        self._note_worst(pair, found, (real, made))
             self._clock.frames(len(made))
-        if worst is not None and self._worst:
-            heapq.heappush(self._heap, (-worst.value, next(self._number), worst))
-            if len(self._heap) > self._worst:
-                heapq.heappop(self._heap)
 
     def _alone(self, pieces: Iterable[Frames]) -> None:
         for made in pieces:
@@ -371,15 +389,27 @@ class _Meter:
             "matched": pair.rule,
         }
 
-    def _worse(self, worst: FramePair | None, pair: Pair, values, sides: tuple[Frames, Frames]) -> FramePair | None:
+    def _note_worst(self, pair: Pair, values, sides: tuple[Frames, Frames]) -> None:
+        """Note the worst frame of the pair under way."""
         if values is None or not np.isfinite(values).any():
-            return worst
-        at = int(np.nanargmin(values))
-        if worst is not None and worst.value <= values[at]:
-            return worst
-        title = self._definitions[self._shown_for].title
-        pictures = (_small(side.rgb[at]) for side in sides)
-        return FramePair(pair.name, pair.generator, float(sides[1].seconds[at]), title, float(values[at]), *pictures)
+            return
+        definition = self._definitions[self._shown_for]
+        sign = -1 if definition.better == "lower" else 1
+        at = int(np.nanargmin(sign * values))
+        if self._noted is None or sign * values[at] < self._noted[0]:
+            pictures = (_small(side.rgb[at]) for side in sides)
+            seconds, value = float(sides[1].seconds[at]), float(values[at])
+            shown = FramePair(pair.name, pair.generator, seconds, definition.title, value, *pictures)
+            self._noted = sign * value, shown
+
+    def _keep(self) -> None:
+        """Of a pair that is measured, keep the worst frame, if it is among the worst of all."""
+        if self._noted is None or not self._worst:
+            return
+        goodness, shown = self._noted
+        heapq.heappush(self._heap, (-goodness, next(self._number), shown))
+        if len(self._heap) > self._worst:
+            heapq.heappop(self._heap)
 
 
 def _mean(values: Sequence[float]) -> Value:
@@ -390,8 +420,10 @@ def _mean(values: Sequence[float]) -> Value:
     return Value(math.fsum(known) / len(known) if known else math.nan, len(known), "videos", warnings)
 
 
-def _reason(refusal: VideoRefused | ArrayRefused) -> str:
-    return refusal.detail if refusal.reason == _NO_TRACK else str(refusal)
+def _reason(error: Exception) -> str:
+    if isinstance(error, VideoRefused) and error.reason == _NO_TRACK:
+        return error.detail
+    return str(error) if isinstance(error, FingerprintError) else f"{type(error).__name__}: {error}"
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
@@ -408,6 +440,9 @@ def _extract(pairing: Pairing, tracks: pathlib.Path, request: Request, on_extrac
     lost: dict[pathlib.Path, str] = {}
     for side in (REFERENCE, GENERATED):
         entries = list(dict.fromkeys(getattr(pair, f"{side}_file") for pair in pairing.pairs))
+        if side == REFERENCE:
+            shown = (pairing.shown_person(pair) for pair in pairing.pairs)
+            entries = list(dict.fromkeys([*entries, *(entry for entry in shown if entry is not None)]))
         out = tracks / side
         out.mkdir(parents=True, exist_ok=True)
         batch.extract_all(
@@ -437,8 +472,8 @@ def _warnings(pairing: Pairing, request: Request, meter: _Meter) -> Iterator[str
 
     if low := [row for row in meter.rows if row["share_with_face"] < faces.LOW_SHARE]:
         yield f"in {example(low)}, fewer than 20 % of the frames show a face"
-    if broken := [row for row in meter.rows if row["parts"] > 1]:
-        yield f"in {example(broken)}, the face is lost or another one is followed on the way: all parts are measured"
+    if low := [row for row in meter.rows if row["reference_share_with_face"] < faces.LOW_SHARE]:
+        yield f"in the references of {example(low)}, fewer than 20 % of the frames show a face"
     if by_time := [row for row in meter.rows if row["beside"] == "time"]:
         yield (
             f"{example(by_time)}, have more or fewer frames than their reference: frames were put beside each other by "
@@ -448,6 +483,10 @@ def _warnings(pairing: Pairing, request: Request, meter: _Meter) -> Iterator[str
         if request.dwpose is None:
             yield "faces were cut by MediaPipe's points; the published benchmark cuts them by DWPose's"
         return
+    if broken := [row for row in meter.rows if row["parts"] > 1]:
+        yield f"in {example(broken)}, another face is followed from some frame on: all parts are measured"
+    if broken := [row for row in meter.rows if row["reference_parts"] > 1]:
+        yield f"in the references of {example(broken)}, another face is followed from some frame on"
     if own := [row for row in meter.rows if row["framing"] == "own"]:
         yield (
             f"{example(own)}, have pictures of another shape than their reference: pixels were compared between each "
@@ -469,6 +508,7 @@ def _provenance(request: Request, clips: _Clips, weights: dict[str, str], second
         "seconds": round(seconds, 1) if math.isfinite(seconds) else None,
         "seed": request.seed,
         "weights": weights,
+        "faces": "MediaPipe" if request.dwpose is None else "DWPose",
         "versions": _versions(),
         **clips.told,
     }

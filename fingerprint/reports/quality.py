@@ -26,6 +26,7 @@ _COLUMNS = (
     "frames",
     "frames_beside",
     "parts",
+    "reference_parts",
     "share_with_face",
     "reference_share_with_face",
 )

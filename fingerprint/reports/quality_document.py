@@ -101,6 +101,8 @@ def _table(report: QualityReport) -> Table:
             entry = values.get(metric["name"], {})
             few = bool(entry.get("warnings"))
             counted = f"{wording.count(entry.get('count'))} {entry.get('of', '')}".strip()
+            if entry.get("reference_count") not in (None, entry.get("count")):
+                counted += f", reference {wording.count(entry['reference_count'])}"
             if wording.is_number(entry.get("spread")):
                 counted += f", ± {number(entry['spread'], metric['name'])}"
             cells.append(Cell(number(entry.get("value"), metric["name"]) + (" †" if few else ""), counted, few))
@@ -144,7 +146,7 @@ def _about_frames(report: QualityReport) -> str:
     if not report.worst:
         return "There is nothing to show."
     return (
-        f"For each video the frame with the lowest {report.worst[0].metric} is kept; these are the lowest of all, at "
+        f"For each video the frame that is worst by {report.worst[0].metric} is kept; these are the worst of all, at "
         "most one a video. Left the reference, right the generated video."
     )
 

@@ -180,3 +180,15 @@ def test_an_absent_network_says_which_file_to_get(tmp_path):
         assert network.file in said and network.licence in said and network.address in said
     with pytest.raises(UnknownName, match="imaging_quality"):
         vbench.load("image_quality", tmp_path)
+
+
+def test_programs_of_many_frame_sizes_are_forgotten(monkeypatch):
+    cleared = []
+    monkeypatch.setattr(vbench.jax, "clear_caches", lambda: cleared.append(None))
+    network = vbench._in_few_sizes(lambda *frames: len(frames))
+    for side in [*range(8, 24), *range(8, 24)]:
+        assert network(np.zeros((2, side, 9, 3)), np.zeros((2, side, 9, 3))) == 2
+    assert not cleared
+    network(np.zeros((40, 9, 3)))
+    network(np.zeros((40, 9, 3)))
+    assert len(cleared) == 1

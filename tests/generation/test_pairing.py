@@ -72,8 +72,24 @@ def test_a_folder_knows_the_generator_better_than_a_name_that_does_not_write_it(
     references = ("1002_DFA_HAP_XX.flv", f"C1003--C1003--{UUID}--ORIG.mp4", "01-01-03-02-01-02-01.mp4")
     all_found, _ = pairs_of(tmp_path, references, (*videos, written, "lia/01-01-03-02-01-02-01_1002.mp4"))
     assert all_found.generators == ("LIVE", "lia", "tps")
-    assert all_found.recording_of("Actor_01").name == "01-01-03-02-01-02-01.mp4"
-    assert all_found.recording_of("1002").name == "1002_DFA_HAP_XX.flv" and all_found.recording_of("1009") is None
+
+
+def test_a_reference_that_shows_the_person_to_be_shown(tmp_path):
+    """It need not drive anything, and one that is a video of somebody else shows somebody else."""
+    references = ("1001_DFA_HAP_XX.mp4", "1002_ITS_SAD_XX.mp4", "1001_DFA_HAP_XX_1003.mp4", "plain.mp4")
+    generated = (
+        "1001_DFA_HAP_XX_1002.mp4", "gen/1001_DFA_HAP_XX_1003.mp4", "1001_DFA_HAP_XX_1004.mp4",
+        "gen/1001_DFA_HAP_XX.mp4", "plain.mp4",
+    )  # fmt: skip
+    found, _ = pairs_of(tmp_path, references, generated)
+    shown = {pair.name: found.shown_person(pair) for pair in found.pairs}
+    assert {name: file and file.name for name, file in shown.items()} == {
+        "1001_DFA_HAP_XX_1002": "1002_ITS_SAD_XX.mp4",
+        "gen/1001_DFA_HAP_XX_1003": "1001_DFA_HAP_XX_1003.mp4",
+        "1001_DFA_HAP_XX_1004": None,
+        "gen/1001_DFA_HAP_XX": "1001_DFA_HAP_XX.mp4",
+        "plain": "plain.mp4",
+    }
 
 
 def test_published_face_videos(tmp_path):

@@ -108,5 +108,4 @@ def test_what_is_refused():
         ssim(frames.astype(np.float32), frames)
     with pytest.raises(ArrayRefused, match="7 x 7"):
         ssim(frames[:, :6], frames[:, :6])
-    with pytest.raises(ArrayRefused, match="3 x 3"):
-        ssim_of_any_size(frames[:, :, :2], frames[:, :, :2])
+    assert np.isnan(ssim_of_any_size(frames[:, :2], frames[:, :2])).tolist() == [True, True]

@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from fingerprint.errors import WeightsMissing
 from fingerprint.generation import resize
 from fingerprint.generation.faces import PUBLISHED_SCORE, Points
-from fingerprint.generation.networks import onnx
+from fingerprint.generation.networks import onnx, weights
 
 DETECTOR, POSE = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 FACE = slice(24, 92)
@@ -88,6 +88,11 @@ def load(folder: str | os.PathLike) -> DwPose:
             )
     detector = onnx.session(folder / DETECTOR, [(1, 3, _SIDE, _SIDE)])
     return DwPose(detector, onnx.session(folder / POSE, [(1, 3, None, None)]))
+
+
+def provenance(folder: str | os.PathLike) -> dict[str, str]:
+    """Digests of the networks' files by name."""
+    return {name: weights.sha256_of(pathlib.Path(folder) / name) for name in (DETECTOR, POSE)}
 
 
 def decode_people(

@@ -103,7 +103,11 @@ def require(name: str, folder: str | os.PathLike | None = None) -> pathlib.Path:
             f"{path} is not there: {wanted.purpose} wants {wanted.file} as published ({wanted.licence}), from "
             f"{wanted.address}, in the folder of weights"
         )
-    if wanted.sha256 and not (found := weights.sha256_of(path)).startswith(wanted.sha256):
+    try:
+        found = weights.sha256_of(path)
+    except OSError as error:
+        raise WeightsMissing(f"{path} cannot be read: {error.strerror or error}") from error
+    if not found.startswith(wanted.sha256):
         raise CheckpointError(f"{path} has SHA-256 {found}, wanted {wanted.sha256}: get it anew from {wanted.address}")
     return path
 

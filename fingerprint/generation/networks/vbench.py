@@ -6,12 +6,15 @@ import functools
 import os
 from collections.abc import Callable
 
+import jax
+
 from fingerprint.errors import UnknownName
 from fingerprint.generation import consistency
 
 Score = (
     consistency.FeatureConsistency | consistency.MotionSmoothness | consistency.DynamicDegree | consistency.MeanScore
 )
+_MOST_SIZES = 16
 
 
 def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score]:
@@ -27,11 +30,26 @@ def load(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score
     return SCORES[name](name, folder)
 
 
+def _in_few_sizes(network: Callable) -> Callable:
+    """The network, whose programs for other frame sizes are forgotten now and then: each takes megabytes."""
+    seen: set[tuple[int, int]] = set()
+
+    def call(*pictures):
+        size = pictures[0].shape[-3:-1]
+        if size not in seen and len(seen) == _MOST_SIZES:
+            seen.clear()
+            jax.clear_caches()
+        seen.add(size)
+        return network(*pictures)
+
+    return call
+
+
 def _consistency(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score]:
     from fingerprint.generation.networks import vision_transformer
 
     params, architecture = vision_transformer.load(name, folder), vision_transformer.ARCHITECTURES[name]
-    features = functools.partial(vision_transformer.features, params, architecture)
+    features = _in_few_sizes(functools.partial(vision_transformer.features, params, architecture))
     return lambda fps: consistency.FeatureConsistency(features)
 
 
@@ -39,28 +57,28 @@ def _aesthetic_quality(name: str, folder: str | os.PathLike | None) -> Callable[
     from fingerprint.generation.networks import vision_transformer
 
     params, architecture = vision_transformer.load(name, folder), vision_transformer.ARCHITECTURES[name]
-    scores = functools.partial(vision_transformer.aesthetic_scores, params, architecture)
+    scores = _in_few_sizes(functools.partial(vision_transformer.aesthetic_scores, params, architecture))
     return lambda fps: consistency.MeanScore(scores, 10.0)
 
 
 def _imaging_quality(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score]:
     from fingerprint.generation.networks import musiq
 
-    scores = functools.partial(musiq.scores, musiq.load(folder))
+    scores = _in_few_sizes(functools.partial(musiq.scores, musiq.load(folder)))
     return lambda fps: consistency.MeanScore(scores, 100.0)
 
 
 def _motion_smoothness(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score]:
     from fingerprint.generation.networks import amt
 
-    middle = functools.partial(amt.middle, amt.load(folder))
+    middle = _in_few_sizes(functools.partial(amt.middle, amt.load(folder)))
     return lambda fps: consistency.MotionSmoothness(middle)
 
 
 def _dynamic_degree(name: str, folder: str | os.PathLike | None) -> Callable[[float], Score]:
     from fingerprint.generation.networks import raft
 
-    flow = functools.partial(raft.flow, raft.load(folder))
+    flow = _in_few_sizes(functools.partial(raft.flow, raft.load(folder)))
     return lambda fps: consistency.DynamicDegree(flow, fps)
 
 
