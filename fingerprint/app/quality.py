@@ -185,12 +185,12 @@ def show(result: dict[str, Any]) -> None:
     rows = [
         [
             generator,
-            *(number(values.get(name, {}).get("value"), name) for name in titles),
             *([number(result["leakage"].get(generator, {}).get("auc"))] if told else []),
+            *(number(values.get(name, {}).get("value"), name) for name in titles),
         ]
         for generator, values in result["values"].items()
     ]
-    console.table(["generator", *titles.values(), *(["driver told, AUC"] if told else [])], rows)
+    console.table(["generator", *(["driver told, AUC"] if told else []), *titles.values()], rows)
     for name, reason in result["skipped"].items():
         console.warn([f"{name} is skipped: {reason}"])
     for generator, entry in result["leakage"].items():

@@ -176,8 +176,9 @@ def _distance(real: FeatureStatistics | None, made: FeatureStatistics | None, of
     count = min(0 if side is None else side.count for side in (real, made))
     if count < 2:
         return Value(math.nan, count, of, (f"{count} {of}; wanted at least 2",))
-    warnings = dict.fromkeys(side.warning for side in (real, made) if side.warning is not None)
-    return Value(frechet_distance(real, made), made.count, of, tuple(warnings), reference_count=real.count)
+    fewer = min((real, made), key=lambda side: side.count).warning
+    warnings = () if fewer is None else (fewer,)
+    return Value(frechet_distance(real, made), made.count, of, warnings, reference_count=real.count)
 
 
 class FrechetMetric:

@@ -90,13 +90,14 @@ def _table(report: QualityReport) -> Table:
     """A row a generator; the fingerprint's AUC stands beside the scores of quality."""
     metrics = [m for m in report.metrics if m["name"] not in report.skipped]
     arrows = {"higher": " ↑", "lower": " ↓"}
-    header = ["Generator", *(f"{m['title']}{arrows.get(m['better'], '')}" for m in metrics)]
-    if report.leakage:
-        header.append("Driver told, AUC")
+    told = ["Driver told, AUC"] if report.leakage else []
+    header = ["Generator", *told, *(f"{m['title']}{arrows.get(m['better'], '')}" for m in metrics)]
     rows = []
     for generator, values in report.values.items():
         videos = sum(row["generator"] == generator for row in report.rows)
         cells = [Cell(generator, _count(videos, "video"))]
+        if report.leakage:
+            cells.append(_leakage_cell(report.leakage.get(generator, {})))
         for metric in metrics:
             entry = values.get(metric["name"], {})
             few = bool(entry.get("warnings"))
@@ -106,8 +107,6 @@ def _table(report: QualityReport) -> Table:
             if wording.is_number(entry.get("spread")):
                 counted += f", ± {number(entry['spread'], metric['name'])}"
             cells.append(Cell(number(entry.get("value"), metric["name"]) + (" †" if few else ""), counted, few))
-        if report.leakage:
-            cells.append(_leakage_cell(report.leakage.get(generator, {})))
         rows.append(tuple(cells))
     return Table(tuple(header), tuple(rows), caption=f"Quality by generator, recipe {report.mode}")
 
@@ -124,12 +123,7 @@ def _leakage_cell(entry: dict[str, Any]) -> Cell:
 
 def _mind(report: QualityReport) -> list:
     blocks: list = []
-    of_numbers = [
-        f"{generator}, {metric['title']}: {sentence}."
-        for generator, values in report.values.items()
-        for metric in report.metrics
-        for sentence in values.get(metric["name"], {}).get("warnings", ())
-    ]
+    of_numbers = _of_numbers(report)
     warnings = [_sentence(sentence) for sentence in report.warnings]
     if warnings:
         blocks.append(Bullets(tuple(warnings), mark="warning"))
@@ -140,6 +134,23 @@ def _mind(report: QualityReport) -> list:
         items = (f"{titles.get(name, name)}: {reason}." for name, reason in report.skipped.items())
         blocks.append(Bullets(tuple(items), heading="Not measured", mark="no"))
     return blocks
+
+
+def _of_numbers(report: QualityReport) -> list[str]:
+    """What is to be said of numbers, each sentence once: of which scores of which generators."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for metric in report.metrics:
+        for generator, values in report.values.items():
+            for sentence in values.get(metric["name"], {}).get("warnings", ()):
+                said.setdefault(sentence, {}).setdefault(metric["title"], []).append(generator)
+    out = []
+    for sentence, generators_of in said.items():
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for title, generators in generators_of.items():
+            alike.setdefault(tuple(generators), []).append(title)
+        of = "; ".join(f"{', '.join(titles)} of {', '.join(generators)}" for generators, titles in alike.items())
+        out.append(f"{of}: {sentence}.")
+    return out
 
 
 def _about_frames(report: QualityReport) -> str:

@@ -140,6 +140,8 @@ def test_what_is_written(report, tmp_path):
     assert page.count("data:image/png;base64,") == 10 and "<script" not in page
     for said in ("other/a", "SSIM ↑", "byte for byte", "AniPortrait/b", "recipe is “standard”"):
         assert said in page and said.split("/")[0] in text
+    few = [line for line in text.splitlines() if "52 dimensions" in line]
+    assert len(few) == 2 and "E-FID (expression) of blurred, identical, other, reencoded: 40 samples" in few[1] + few[0]
     assert quality_document.headline(report).startswith("9 videos of 5 generators: best by")
 
 
@@ -152,8 +154,8 @@ def test_leakage_stands_beside_quality(report, tmp_path):
     drawings = quality_figures.draw_all(both)
     assert [drawing.name for drawing in drawings[:2]] == ["quality_videos", "quality_leakage"] and drawings[1].png
     table = quality_document.build(both, drawings).sections[0].blocks[1]
-    column = {row[0].text: row[-1].text for row in table.rows}
-    assert table.header[-1] == "Driver told, AUC" and column["blurred"].startswith("0.81") and column["other"] == "n/a"
+    column = {row[0].text: row[1].text for row in table.rows}
+    assert table.header[1] == "Driver told, AUC" and column["blurred"].startswith("0.81") and column["other"] == "n/a"
 
 
 # ------------------------------------------------------------------------------------------------- orchestration
