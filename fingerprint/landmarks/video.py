@@ -35,6 +35,8 @@ _CAMERA = re.compile(r"camera:(\d{1,3})")
 _MISSING_FRAMES, _MISSING_SHARE, _MISSING_SECONDS = 3, 0.02, 1.0
 """A file is cut if more than 3 frames and 2 % of the promised ones are missing; where the container promises only a
 duration (sound may outlast the picture), more than a second and 5 % of it."""
+_LENIENT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+"""Names and tags that are no text do not refuse a video; since PyAV 19 they never do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +260,7 @@ def _regular_file(path: str | os.PathLike, root: str | os.PathLike | None) -> IO
 def _container(file, path, **how) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The opened file and the stream that moves: the first that is no cover picture."""
     try:
-        container = av.open(file, mode="r", metadata_errors="replace", **({"options": _SAFE} | how))
+        container = av.open(file, mode="r", **({"options": _SAFE} | _LENIENT | how))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         # An MP4 that was cut has lost the index at its end.
         cut = isinstance(error, av.error.InvalidDataError) and _begins_as_mp4(file)
