@@ -314,7 +314,10 @@ def quality(
         Path | None, typer.Option(help="Model by which drivers are told: adds the fingerprint's AUC of each generator.")
     ] = None,
     drivers: Annotated[
-        Path | None, typer.Option(help="CSV file,driver,target of the generated videos, where names do not say.")
+        Path | None,
+        typer.Option(
+            help="CSV file,driver,target of the generated videos, where names do not say; paths below the CSV's folder."
+        ),
     ] = None,
     dwpose: Annotated[
         Path | None, typer.Option(help="With --mode published: folder of DWPose's networks, to cut faces by.")
@@ -326,12 +329,10 @@ def quality(
     processes: Processes = _CORES,
     as_json: AsJson = False,
 ) -> int:
-    """How good are generated videos, beside how much of their driver shows? Pairs videos of two folders by name."""
+    """How good are generated videos, and how much of their driver shows? Pairs videos of two folders by name."""
     from fingerprint.app import quality as command
 
-    asked = [name.strip() for name in metrics.split(",") if name.strip()]
-    if not asked:
-        raise ClaimRefused(f"--metrics {metrics!r} names no metric; wanted all, or names with commas between")
+    asked = command.metric_names(metrics)
     if index is not None and not fetch_weights:
         raise ClaimRefused("--index says where --fetch-weights brings weights from; it was given without it")
     brought = command.fetch(asked, mode, weights, index) if fetch_weights else {}
@@ -348,7 +349,7 @@ def quality(
         console.emit(result)
     else:
         command.show(result)
-    return console.DONE
+    return command.exit_code(result)
 
 
 @app.command("sc-calculate")

@@ -20,6 +20,7 @@ import numbers
 import os
 import pathlib
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -368,7 +369,10 @@ def _array(archive: zipfile.ZipFile, name: str, dtype: type, axes: int) -> np.nd
     with archive.open(info) as entry:
         if (version := np.lib.format.read_magic(entry)) != (1, 0):
             raise ValueError(f"{name}: .npy version {version}, wanted (1, 0)")
-        shape, by_column, found = np.lib.format.read_array_header_1_0(entry, max_header_size=_MAX_HEADER)
+        try:
+            shape, by_column, found = np.lib.format.read_array_header_1_0(entry, max_header_size=_MAX_HEADER)
+        except (SyntaxError, tokenize.TokenError) as error:  # what a hostile header raises depends on the Python
+            raise ValueError(f"{name}: unreadable .npy header") from error
         size, there = math.prod(shape) * found.itemsize, info.file_size - entry.tell()
         if found != dtype or len(shape) != axes or by_column or min(shape) < 0 or size != there:
             raise ValueError(f"{name}: header announces {found} {shape}, {there} bytes follow")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from fingerprint.app import calibrate, evidence
+from fingerprint.app import evidence
 from fingerprint.app.evidence import Evidence
 from fingerprint.embed import ReleasedModel
 from fingerprint.errors import FingerprintError, ProtocolError, RatesError
 from fingerprint.generation.pairing import Pair, Pairing
 from fingerprint.generation.quality import GENERATED
 from fingerprint.landmarks import names, track
-from fingerprint.verification import error_rates, intervals, protocols, scoring
+from fingerprint.verification import degraded, error_rates, intervals, protocols, scoring
 
 _AT_ONCE = 64
 """Videos embedded at a time, so that memory does not grow with their number."""
@@ -23,12 +23,7 @@ _MOST_TRIALS = 200_000
 
 
 def measure(
-    pairing: Pairing,
-    tracks: pathlib.Path,
-    released: ReleasedModel,
-    *,
-    drivers: Sequence[calibrate.Labelled] = (),
-    seed: int = 0,
+    pairing: Pairing, tracks: pathlib.Path, released: ReleasedModel, *, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
     """Of each generator: auc, low, high, eer, trials, people, videos, protocol; or reason, why there is none.
 
@@ -37,18 +32,16 @@ def measure(
     face, worn in all of its videos, gives away.
 
     Args:
-        pairing: the videos; who drives them is read from their names.
+        pairing: the videos, and who drives them.
         tracks: folder of their tracks, as a quality run left it.
         released: the model that tells drivers.
-        drivers: who drives which video where names do not say, as `calibrate.find` reads it.
     """
-    said = {item.path.resolve(): item for item in drivers}
     found: dict[str, dict[str, Any]] = {}
     for generator in pairing.generators:
-        pairs = [_labelled(pair, said) for pair in pairing.pairs if pair.generator == generator]
+        pairs = [_labelled(pair) for pair in pairing.pairs if pair.generator == generator]
         known = [pair for pair in pairs if pair[1]]
         if not known:
-            found[generator] = {"reason": "no name says who drives these videos"}
+            found[generator] = {"reason": "neither names nor --drivers say who drives these videos"}
             continue
         try:
             found[generator] = _told(known, tracks, released, seed)
@@ -57,11 +50,9 @@ def measure(
     return found
 
 
-def _labelled(pair: Pair, said: dict[pathlib.Path, calibrate.Labelled]) -> tuple[Pair, str, str]:
+def _labelled(pair: Pair) -> tuple[Pair, str, str]:
     """The pair, its driver and whose face is shown; "" where that is not known."""
-    item = said.get(pair.generated.resolve())
-    driver, target = (item.driver, item.target) if item else (pair.driver, pair.target)
-    return pair, names.canonical_identity(driver), names.canonical_identity(target)
+    return pair, names.canonical_identity(pair.driver), names.canonical_identity(pair.target)
 
 
 def _told(known: list[tuple[Pair, str, str]], tracks: pathlib.Path, released: ReleasedModel, seed: int):
@@ -87,7 +78,8 @@ def _told(known: list[tuple[Pair, str, str]], tracks: pathlib.Path, released: Re
     curve = error_rates.DetCurve.from_scores(scores, trials.mated)
     people = trials.reference_driver, trials.probe_driver
     spread = intervals.bootstrap(scores, trials.mated, *people, seed=seed, metrics=("auc", "eer"))["auc"]
-    known_spread = spread.replicates_used > 0
+    number = len(set(table["driver"].tolist()))
+    known_spread = spread.replicates_used > 0 and number >= degraded.LEAST_IDENTITIES
     return {
         "auc": curve.auc,
         "low": spread.low if known_spread else None,
@@ -95,7 +87,7 @@ def _told(known: list[tuple[Pair, str, str]], tracks: pathlib.Path, released: Re
         "eer": curve.eer,
         "trials": len(trials),
         "mated": int(trials.mated.sum()),
-        "people": len(set(table["driver"].tolist())),
+        "people": number,
         "videos": len(whole),
         "protocol": protocol,
     }

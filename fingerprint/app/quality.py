@@ -37,7 +37,8 @@ def run(
         request: what to measure.
         out: folder for the report.
         identity_leakage: released model, or a run's working directory, by which drivers are told.
-        drivers: who drives which video, where names do not say; as for `fingerprint calibrate`.
+        drivers: who drives and who is shown in which generated video, where names do not say; as for `fingerprint
+            calibrate`.
         tracks: folder that keeps track files; None keeps none.
         quiet: no progress bar.
 
@@ -47,15 +48,8 @@ def run(
     from fingerprint.reports import quality as writer  # matplotlib is heavy
 
     _check_writable(out)
-    if drivers is not None and identity_leakage is None:
-        raise ClaimRefused("who drives is asked for by --identity-leakage only; --drivers alone says nothing")
-    said = calibrate.find(drivers) if drivers is not None else ()
-    made = request.generated.resolve()
-    if said and not any(item.path.is_file() and item.path.resolve().is_relative_to(made) for item in said):
-        raise ClaimRefused(
-            f"{drivers} names no video in {request.generated}, but e.g. {said[0].path}; wanted paths below the folder "
-            f"that {drivers.name} lies in, or whole ones"
-        )
+    said = _drivers(drivers, request.generated) if drivers is not None else {}
+    request = dataclasses.replace(request, people=said)
     released = None
     if identity_leakage is not None:
         from fingerprint.embed import open_model
@@ -67,9 +61,15 @@ def run(
         if released is not None:
             from fingerprint.app import leakage
 
-            told = leakage.measure(pairing, folder, released, drivers=said, seed=request.seed)
+            told = leakage.measure(pairing, folder, released, seed=request.seed)
             about = {"model": str(released.directory), "digest": released.digest}
             report = dataclasses.replace(report, leakage=told, leakage_model=about)
+    paired = {pair.generated.resolve() for pair in pairing.pairs}
+    if lost := [path for path in said if path not in paired]:
+        sentence = (
+            f"{len(lost)} of {len(said)} rows of {drivers.name} name no generated video that was paired, e.g. {lost[0]}"
+        )
+        report = dataclasses.replace(report, warnings=[*report.warnings, sentence])
     written = writer.write(report, out)
     if not report.rows:
         example = report.failures[0]
@@ -78,6 +78,18 @@ def run(
             f"{example['reason']}; all reasons: {written['html']}"
         )
     return {**_summary(report), "files": {part: str(written[part]) for part in ("html", "markdown", "json", "csv")}}
+
+
+def _drivers(drivers: Path, generated: Path) -> dict[Path, tuple[str, str]]:
+    """Driver and target of generated videos by their resolved path."""
+    said = {item.path.resolve(): (item.driver, item.target) for item in calibrate.find(drivers)}
+    made = generated.resolve()
+    if not any(path.is_file() and path.is_relative_to(made) for path in said):
+        raise ClaimRefused(
+            f"{drivers} names no video in {generated}, but e.g. {next(iter(said))}; wanted paths below the folder that "
+            f"{drivers.name} lies in, or whole ones"
+        )
+    return said
 
 
 def _check_writable(out: Path) -> None:
@@ -106,7 +118,7 @@ def from_config(config: ConfigDict, directory: str) -> int:
         reference=Path(asked.reference),
         generated=Path(asked.generated),
         mode=asked.mode,
-        metrics=tuple(asked.metrics),
+        metrics=metric_names(",".join([asked.metrics] if isinstance(asked.metrics, str) else asked.metrics)),
         weights=path(asked.weights),
         landmark_model=path(asked.landmark_model),
         dwpose=path(asked.dwpose),
@@ -117,8 +129,21 @@ def from_config(config: ConfigDict, directory: str) -> int:
     )
     out = Path(directory) / "quality"
     model, drivers = path(asked.identity_leakage), path(asked.drivers)
-    show(run(request, out, identity_leakage=model, drivers=drivers, tracks=out / "tracks", quiet=True))
-    return console.DONE
+    result = run(request, out, identity_leakage=model, drivers=drivers, tracks=out / "tracks", quiet=True)
+    show(result)
+    return exit_code(result)
+
+
+def metric_names(text: str) -> list[str]:
+    """Metrics as people write them, `PSNR, ssim`.
+
+    Raises:
+        ClaimRefused: none is named.
+    """
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ClaimRefused(f"{text!r} names no metric; wanted all, or names with commas between")
+    return names
 
 
 def fetch(metrics: str | Sequence[str], mode: str, folder: Path | None, index: str | None = None) -> dict[str, str]:
@@ -199,7 +224,16 @@ def show(result: dict[str, Any]) -> None:
     console.warn(result["warnings"])
     for entry in (*result["failures"], *result["unmatched"]):
         console.warn([f"{entry.get('video', entry.get('name'))}: {entry['reason']}"])
-    console.out.print(f"{result['videos']} videos; report: {result['files']['html']}", markup=False)
+    failed = f", {len(result['failures'])} not measured" if result["failures"] else ""
+    console.out.print(
+        f"{console.count(result['videos'], 'video')}{failed}; report: {result['files']['html']}", markup=False
+    )
+
+
+def exit_code(result: dict[str, Any]) -> int:
+    """As after an extraction: another one where more than 5 % of the pairs gave no score."""
+    failed = len(result["failures"])
+    return console.OVER_BUDGET if failed > 0.05 * (failed + result["videos"]) else console.DONE
 
 
 def show_averages(result: dict[str, Any]) -> None:

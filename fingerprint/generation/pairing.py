@@ -18,7 +18,7 @@ import os
 import pathlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fingerprint.errors import DatasetError, NameRefused, VideoRefused
 from fingerprint.generation.networks import weights
@@ -88,6 +88,16 @@ class Pairing:
     @property
     def generators(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(pair.generator for pair in self.pairs))
+
+    def labelled(self, people: Mapping[pathlib.Path, tuple[str, str]]) -> Pairing:
+        """The same with driver and target of generated videos as told, by their resolved path."""
+        pairs, recordings = [], dict(self.recordings)
+        for pair in self.pairs:
+            if (said := people.get(pair.generated.resolve())) is not None:
+                pair = dataclasses.replace(pair, driver=said[0], target=said[1])
+                recordings.setdefault(names.canonical_identity(pair.driver), pair.reference_file)
+            pairs.append(pair)
+        return dataclasses.replace(self, pairs=tuple(pairs), recordings=recordings)
 
     def shown_person(self, pair: Pair) -> VideoFile | None:
         """A reference that shows whom the generated video is to show; None if names tell none.

@@ -14,7 +14,7 @@ import math
 import pathlib
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ _SHOWN_FOR = ("ssim", "psnr", "lpips", "csim")
 _SHOWN_HEIGHT = 192
 REFERENCE, GENERATED = "reference", "generated"
 _NO_TRACK = "no_track"
+_COVERS, _STRANGERS = 0.9, 0.3
+"""Below these it is said that a video is cut short, and that two people may be shown (SFace: 0.07 for others, 0.74)."""
 _log = logging.getLogger(__name__)
 
 
@@ -54,6 +56,7 @@ class Request:
         processes: videos whose faces are looked for at the same time.
         worst: frames to show.
         seed: of KID's sample.
+        people: driver and target of generated videos, by their resolved path, where names do not say.
     """
 
     reference: pathlib.Path
@@ -67,6 +70,7 @@ class Request:
     processes: int = 1
     worst: int = 12
     seed: int = 0
+    people: Mapping[pathlib.Path, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
 
 def run(
@@ -97,7 +101,7 @@ def run(
     definitions = recipes.recipe(request.mode, request.metrics)
     if request.dwpose is not None and request.mode != recipes.PUBLISHED:
         raise ConfigError(f"DWPose cuts faces in the recipe {recipes.PUBLISHED} only; asked for was {request.mode}")
-    pairing = find_pairs(request.reference, request.generated)
+    pairing = find_pairs(request.reference, request.generated).labelled(request.people)
     metrics = make(definitions, request.mode, request.weights, request.seed)
     if not metrics:
         raise WeightsMissing("nothing can be measured: " + "; ".join(dict.fromkeys(metrics.skipped.values())))
@@ -185,7 +189,7 @@ class _Clips:
         path = track.track_path(self._tracks / side, entry.relative)
         need_face = self._detector is None and not (self.published and frames.is_face_video(entry))
         if entry.path in self._lost and (need_face or not path.exists()):
-            raise VideoRefused(entry.path, _NO_TRACK, self._lost[entry.path])
+            raise VideoRefused(entry.path, _NO_TRACK, f"{side} {entry.name}: {self._lost[entry.path]}")
         clip = frames.open_clip(entry, path, need_face=need_face)
         self.told.setdefault("landmarks", {k: v for k, v in clip.tracks.provenance.items() if k in _OF_TRACKS})
         if clip.region is not None:
@@ -319,9 +323,12 @@ class _Meter:
         return {
             **self._who(pair),
             "beside": together.by,
+            "covers": len(set(together.numbers[:, 0].tolist())) / reference.num_frames,
+            "pace": _pace(reference, generated),
             "framing": "reference" if frames.framed_alike(reference, generated) else "own",
             "identity_reference": person.file.name if person is not None else "",
             "frames": generated.num_frames,
+            "reference_frames": reference.num_frames,
             "frames_beside": count,
             "parts": len(generated.tracks.tracks),
             "reference_parts": len(reference.tracks.tracks),
@@ -341,9 +348,12 @@ class _Meter:
         return {
             **self._who(pair),
             "beside": "start",
+            "covers": min(1.0, frames.PIECE / reference.num_frames),
+            "pace": _pace(reference, generated),
             "framing": "own",
             "identity_reference": "",
             "frames": generated.num_frames,
+            "reference_frames": reference.num_frames,
             "frames_beside": min(len(side) for side in first[0]),
             "parts": len(generated.tracks.tracks),
             "reference_parts": len(reference.tracks.tracks),
@@ -412,6 +422,12 @@ class _Meter:
             heapq.heappop(self._heap)
 
 
+def _pace(reference: Clip, generated: Clip) -> float:
+    """How fast the generated video is shown, in its reference's frames; 1 for rates that differ by 1 % or less."""
+    pace = generated.info.fps / reference.info.fps
+    return 1.0 if abs(pace - 1) <= 0.01 else round(pace, 4)
+
+
 def _mean(values: Sequence[float]) -> Value:
     """Over the videos that have a value."""
     known = [value for value in values if not math.isnan(value)]
@@ -463,12 +479,13 @@ def _about(definition: Definition) -> dict[str, Any]:
 
 
 def _warnings(pairing: Pairing, request: Request, meter: _Meter) -> Iterator[str]:
-    same = [pair.name for pair in pairing.pairs if pair.same_bytes]
-    if same:
-        yield f"{len(same)} generated videos are byte for byte their reference, e.g. {same[0]}"
-
     def example(rows: list[dict[str, Any]]) -> str:
-        return f"{len(rows)} generated videos, e.g. {rows[0]['video']}"
+        return f"{len(rows)} of {len(pairing.pairs)} generated videos, e.g. {rows[0]['video']}"
+
+    if meter.failures:
+        yield f"from {example(meter.failures)}, no score came: why stands under what is left out"
+    if same := [pair.name for pair in pairing.pairs if pair.same_bytes]:
+        yield f"{len(same)} of {len(pairing.pairs)} generated videos, e.g. {same[0]}, are byte for byte their reference"
 
     if low := [row for row in meter.rows if row["share_with_face"] < faces.LOW_SHARE]:
         yield f"in {example(low)}, fewer than 20 % of the frames show a face"
@@ -487,6 +504,17 @@ def _warnings(pairing: Pairing, request: Request, meter: _Meter) -> Iterator[str
         yield f"in {example(broken)}, another face is followed from some frame on: all parts are measured"
     if broken := [row for row in meter.rows if row["reference_parts"] > 1]:
         yield f"in the references of {example(broken)}, another face is followed from some frame on"
+    if short := [row for row in meter.rows if row["beside"] == "time" and row["covers"] < _COVERS]:
+        yield f"{example(short)}, cover less than {_COVERS:.0%} of their reference's time: only that much is compared"
+    if slower := [row for row in meter.rows if row["beside"] == "position" and row["pace"] != 1]:
+        yield f"{example(slower)}, have as many frames as their reference at another rate: they play at another pace"
+    if strangers := [
+        row for row in meter.rows if row["target"] in ("", row["driver"]) and row.get("csim", 1) < _STRANGERS
+    ]:
+        yield (
+            f"{example(strangers)}, have a CSIM below {_STRANGERS}: as two different people have. If another person "
+            "than the driver is shown, PSNR, SSIM, LPIPS and FID say little; --drivers tells who is"
+        )
     if own := [row for row in meter.rows if row["framing"] == "own"]:
         yield (
             f"{example(own)}, have pictures of another shape than their reference: pixels were compared between each "

@@ -152,12 +152,6 @@ _PUBLISHED = (
         _PUBLIC_CODE,
     ),
     Definition(
-        "fid_2015", "FID (one video, Inception-2015)", "", "lower", "first16", True, ("inception",),
-        "The same by the network of the usual FID, whose weights can be fetched: on another scale than the benchmark's "
-        "rows.",
-        _PUBLIC_CODE,
-    ),
-    Definition(
         "fvd", "FVD (one clip)", "", "lower", "first16", True, ("i3d",),
         "Squared distance of the I3D features (400 logits, input in [0, 1]) of one clip of 16 frames a side, averaged "
         "over videos; short videos are filled up with black.",
@@ -180,13 +174,19 @@ _PUBLISHED = (
         _PUBLIC_CODE,
     ),
     Definition(
-        "e_fid_2015", "E-FID (edges, one video, Inception-2015)", "", "lower", "first16", True, ("inception",),
-        "The same by the network of the usual FID.",
+        "csim", "CSIM (pixels)", "", "higher", "first16", True, (),
+        "Cosine of the two frames' pixel values as one vector. Says little about identity.",
         _PUBLIC_CODE,
     ),
     Definition(
-        "csim", "CSIM (pixels)", "", "higher", "first16", True, (),
-        "Cosine of the two frames' pixel values as one vector. Says little about identity.",
+        "fid_2015", "FID (one video, Inception-2015)", "", "lower", "first16", True, ("inception",),
+        "The same by the network of the usual FID, whose weights can be fetched: on another scale than the benchmark's "
+        "rows.",
+        _PUBLIC_CODE,
+    ),
+    Definition(
+        "e_fid_2015", "E-FID (edges, one video, Inception-2015)", "", "lower", "first16", True, ("inception",),
+        "The same by the network of the usual FID.",
         _PUBLIC_CODE,
     ),
     *_consistency("crops"),

@@ -111,7 +111,7 @@ class FeatureStatistics:
             return None
         return (
             f"{self.count} samples of {self.dimensions} dimensions: the covariance has rank {max(self.count - 1, 0)} "
-            "at most, and the Fréchet distance is biased upwards; see KID"
+            "at most, and the Fréchet distance is biased upwards"
         )
 
     def save(self, path: str | os.PathLike) -> None:

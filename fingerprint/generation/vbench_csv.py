@@ -124,8 +124,10 @@ def read_unmatched(path: pathlib.Path) -> dict[tuple[str, str], set[str]]:
     if any(len(found) != 1 for found in at.values()):
         raise DatasetError(f"{path}: columns {header}; wanted model, type, video and unmatched, each once")
     found: dict[tuple[str, str], set[str]] = {}
-    for _, row in rows:
+    for number, row in rows:
         cell = {role: row[columns[0]].strip() for role, columns in at.items()}
+        if cell["unmatched"] not in ("0", "1", ""):
+            raise DatasetError(f"{path}, line {number}: unmatched is {cell['unmatched']!r}; wanted 1, 0 or nothing")
         if cell["unmatched"] == "1":
             key = cell["model"], _TYPE_OF_LIST.get(cell["type"], cell["type"])
             found.setdefault(key, set()).add(pathlib.PurePosixPath(cell["video"].replace("\\", "/")).stem)

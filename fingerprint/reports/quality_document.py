@@ -37,7 +37,7 @@ def build(report: QualityReport, drawings: Sequence[Drawing]) -> Document:
     frames = tuple(drawing for drawing in drawings if drawing.name.startswith("quality_frame_"))
     others = tuple(drawing for drawing in drawings if drawing not in frames)
     sections = [Section("result", "", tuple(_result(report)))]
-    if report.warnings or report.skipped:
+    if report.warnings or report.skipped or report.leakage:
         sections.append(Section("mind", "What to mind", tuple(_mind(report))))
     shown = (Pictures(frames),) if frames else (Text("No metric of this run has a value for single frames."),)
     sections += [
@@ -71,6 +71,10 @@ def headline(report: QualityReport) -> str:
 def _result(report: QualityReport) -> list:
     return [
         Text(_MODES[report.mode]),
+        Text(
+            f"Reference: {report.provenance.get('reference')}. Generated: {report.provenance.get('generated')}.",
+            muted=True,
+        ),
         _table(report),
         Text(
             "↑ higher is better, ↓ lower is better; small print: from how many videos, frames or clips; ±: standard "
@@ -113,7 +117,7 @@ def _table(report: QualityReport) -> Table:
 
 def _leakage_cell(entry: dict[str, Any]) -> Cell:
     if not wording.is_number(entry.get("auc")):
-        return Cell("n/a", str(entry.get("reason", "")), True)
+        return Cell("n/a", "see what to mind", True)
     found = {"value": entry["auc"], "low": entry.get("low"), "high": entry.get("high")}
     behind = (
         f"{_count(entry['people'], 'person', 'people')}, {wording.count(entry['trials'])} trials, {entry['protocol']}"
@@ -124,7 +128,7 @@ def _leakage_cell(entry: dict[str, Any]) -> Cell:
 def _mind(report: QualityReport) -> list:
     blocks: list = []
     of_numbers = _of_numbers(report)
-    warnings = [_sentence(sentence) for sentence in report.warnings]
+    warnings = [_sentence(sentence) for sentence in (*report.warnings, *_of_leakage(report))]
     if warnings:
         blocks.append(Bullets(tuple(warnings), mark="warning"))
     if of_numbers:
@@ -134,6 +138,22 @@ def _mind(report: QualityReport) -> list:
         items = (f"{titles.get(name, name)}: {reason}." for name, reason in report.skipped.items())
         blocks.append(Bullets(tuple(items), heading="Not measured", mark="no"))
     return blocks
+
+
+def _of_leakage(report: QualityReport) -> list[str]:
+    out = [
+        f"{generator}: its driver is not told: {e['reason']}"
+        for generator, e in report.leakage.items()
+        if "reason" in e
+    ]
+    if any(entry.get("protocol") == "all_pairs" for entry in report.leakage.values()):
+        out.append(
+            "AUC over all pairs of a generator's videos: where a driver always wears the same face, that face is told "
+            "as well as the driver; only where people wear each other's faces is it the motion alone"
+        )
+    if few := [g for g, e in report.leakage.items() if wording.is_number(e.get("auc")) and e.get("low") is None]:
+        out.append(f"AUC of {', '.join(few)} rests on too few people for an interval")
+    return out
 
 
 def _of_numbers(report: QualityReport) -> list[str]:
@@ -181,7 +201,7 @@ def _videos(report: QualityReport) -> list:
                 Cell(row["video"]),
                 Cell(row["generator"]),
                 Cell(row["reference"], row["matched"]),
-                Cell(wording.count(row["frames"])),
+                Cell(wording.count(row["frames"]), f"{wording.count(row['frames_beside'])} compared"),
                 Cell(f"{100 * row['share_with_face']:.0f} %"),
                 *(Cell(number(row.get(m["name"]), m["name"])) for m in metrics),
             )

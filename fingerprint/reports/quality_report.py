@@ -38,9 +38,10 @@ class QualityReport:
         values: by generator and metric: value, count, of (what was counted), warnings, spread. Not there: skipped.
         rows: a video each: video, generator, reference, driver, target, matched (by which rule), beside (how frames
             were put beside each other), framing (`reference`: its face square on both; `own`), identity_reference
-            (whose face CSIM takes), frames, frames_beside, parts and reference_parts (in which the
-            face was followed), share_with_face,
-            reference_share_with_face, and its scores by metric.
+            (whose face CSIM takes), frames, reference_frames, frames_beside, covers (share of the reference's
+            frames that have one beside them), pace (of its frames, in the reference's), parts and
+            reference_parts (in which the face was followed), share_with_face, reference_share_with_face, and its scores
+            by metric.
         skipped: by metric, the sentence that says why and what to do.
         unmatched: side, name, reason of videos without a partner.
         failures: video, generator, reason of pairs from which no score came.

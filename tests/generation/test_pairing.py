@@ -74,6 +74,15 @@ def test_a_folder_knows_the_generator_better_than_a_name_that_does_not_write_it(
     assert all_found.generators == ("LIVE", "lia", "tps")
 
 
+def test_who_drives_and_who_is_shown_may_be_told(tmp_path):
+    found, _ = pairs_of(tmp_path, ("one.mp4", "two.mp4"), ("one.mp4", "two.mp4"))
+    made = tmp_path / "made"
+    told = found.labelled({(made / "one.mp4").resolve(): ("ann", "ben"), (made / "two.mp4").resolve(): ("ben", "cyd")})
+    assert [(pair.driver, pair.target) for pair in told.pairs] == [("ann", "ben"), ("ben", "cyd")]
+    assert [file and file.name for file in map(told.shown_person, told.pairs)] == ["two.mp4", None]
+    assert [pair.driver for pair in found.pairs] == ["", ""]
+
+
 def test_a_reference_that_shows_the_person_to_be_shown(tmp_path):
     """It need not drive anything, and one that is a video of somebody else shows somebody else."""
     references = ("1001_DFA_HAP_XX.mp4", "1002_ITS_SAD_XX.mp4", "1001_DFA_HAP_XX_1003.mp4", "plain.mp4")

@@ -153,7 +153,7 @@ def test_leakage_stands_beside_quality(report, tmp_path):
     both = types.SimpleNamespace(**{**vars(report), "leakage": told, "leakage_model": {"digest": "d"}})
     drawings = quality_figures.draw_all(both)
     assert [drawing.name for drawing in drawings[:2]] == ["quality_videos", "quality_leakage"] and drawings[1].png
-    table = quality_document.build(both, drawings).sections[0].blocks[1]
+    table = quality_document.build(both, drawings).sections[0].blocks[2]
     column = {row[0].text: row[1].text for row in table.rows}
     assert table.header[1] == "Driver told, AUC" and column["blurred"].startswith("0.81") and column["other"] == "n/a"
 
@@ -245,6 +245,8 @@ def awkward(shared, tmp_path_factory):
     put(root / "made" / "loses" / "a.mp4", [*wide[:8], *[grey] * 6, *wide[14:]])
     put(root / "made" / "longer" / "a.mp4", [picture for picture in wide for _ in range(2)], fps=50)
     put(root / "made" / "drifts" / "a.mp4", [*wide[:8], *other[:12]])
+    put(root / "made" / "short" / "a.mp4", wide[:8])
+    put(root / "made" / "slow" / "a.mp4", wide, fps=20)
     model = shared / "models" / "face_landmarker.task"
     alone = AloneFrames()
 
@@ -288,10 +290,19 @@ def test_a_face_that_is_lost_and_found_is_measured_in_all_parts(awkward):
 def test_scores_of_a_video_alone_see_all_its_frames(awkward):
     _, rows = awkward
     assert {name: row["imaging_quality"] for name, row in rows.items()} == {
-        "cropped": 20, "loses": 20, "longer": 40, "drifts": 20,
+        "cropped": 20, "loses": 20, "longer": 40, "drifts": 20, "short": 8, "slow": 20,
     }  # fmt: skip
     assert rows["longer"]["beside"] == "time" and rows["longer"]["frames"] == 40
     assert rows["longer"]["frames_beside"] >= 39
+
+
+def test_a_video_that_is_cut_short_or_plays_slower_is_told(awkward):
+    found, rows = awkward
+    assert rows["short"]["covers"] == pytest.approx(8 / 20, abs=0.06) and rows["longer"]["covers"] == 1
+    assert rows["slow"]["pace"] == 0.8 and rows["short"]["pace"] == 1
+    for said, name in (("cover less than 90%", "short/a"), ("at another rate", "slow/a")):
+        (sentence,) = [sentence for sentence in found.warnings if said in sentence]
+        assert sentence.startswith(f"1 of 6 generated videos, e.g. {name},")
 
 
 def test_another_person_is_compared_with_a_recording_of_that_person(folders, shared, tmp_path):
