@@ -3,6 +3,8 @@
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,6 +96,38 @@ def test_a_run_on_real_videos(fingerprint, shared, tmp_path):
     assert "Not measured" in page.read_text() and page.stat().st_mode & 0o077 == 0
     summary = json.loads((tmp_path / "out" / "quality.json").read_text())
     assert summary["rows"][0]["generator"] == "made" and summary["provenance"]["landmarks"]["mode"] == "video"
+
+
+def test_the_same_on_main(shared, tmp_path):
+    """By a configuration; who is shown stands in a table, and one pair of two that fails is another exit code."""
+    clips = shared / "data" / "videos" / "reenactment"
+    for where, side in (("real", "driver"), ("made", "generated")):
+        (tmp_path / where).mkdir()
+        frames = video.frames(clips / f"aniportrait_aragaki_{side}.mp4")
+        shown = [frame.rgb[::2, ::2] for frame, _ in zip(frames, range(12), strict=False)]
+        video.write_video(tmp_path / where / "a.mp4", shown, 25)
+        video.write_video(tmp_path / where / "b.mp4", [np.zeros_like(shown[0])] * 5, 25)
+    (tmp_path / "people.csv").write_text("file,driver,target\nmade/a.mp4,ann,ben\nmade/c.mp4,ann,ben\n")
+    asked = {
+        "reference": tmp_path / "real",
+        "generated": tmp_path / "made",
+        "metrics": "PSNR,ssim",
+        "drivers": tmp_path / "people.csv",
+        "landmark_model": shared / "models" / "face_landmarker.task",
+    }
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "fingerprint.main", "--config=configs/quickstart.py", "--mode=quality"),
+            *(f"--workdir={tmp_path / 'run'}", *(f"--config.quality.{name}={value}" for name, value in asked.items())),
+        ],
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    summary = json.loads((tmp_path / "run" / "quality" / "quality.json").read_text())
+    assert set(summary["values"]["made"]) == {"psnr", "ssim"} and len(summary["rows"]) == len(summary["failures"]) == 1
+    assert (summary["rows"][0]["driver"], summary["rows"][0]["target"]) == ("ann", "ben")
+    assert "1 of 2 rows of people.csv name no generated video" in done.stdout
+    assert "1 video, 1 not measured" in done.stdout
 
 
 def test_where_nothing_could_be_measured_it_fails_and_says_why(fingerprint, shared, tmp_path):
