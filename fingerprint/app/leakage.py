@@ -12,8 +12,8 @@ from fingerprint.app import evidence
 from fingerprint.app.evidence import Evidence
 from fingerprint.embed import ReleasedModel
 from fingerprint.errors import FingerprintError, ProtocolError, RatesError
+from fingerprint.generation.meter import GENERATED
 from fingerprint.generation.pairing import Pair, Pairing
-from fingerprint.generation.quality import GENERATED
 from fingerprint.landmarks import names, track
 from fingerprint.verification import degraded, error_rates, intervals, protocols, scoring
 
