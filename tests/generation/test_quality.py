@@ -208,16 +208,23 @@ def test_without_any_metric_it_says_what_is_missing(request_of, tracks):
         quality.run(request_of(metrics=["vmaf"]), tracks)
 
 
-def test_faces_are_written_as_the_recipe_sees_them(request_of, tracks, tmp_path):
-    first = set()
+def test_faces_are_written_as_the_recipe_sees_them(folders, shared, tmp_path):
+    """Of one pair that can be measured, and one whose generated video shows no face."""
+    for side, name in (("real", "a"), ("real", "b"), ("made/AniPortrait", "a"), ("made/AniPortrait", "b")):
+        (tmp_path / side).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folders / side / f"{name}.mp4", tmp_path / side / f"{name}.mp4")
+    model, first = shared / "models" / "face_landmarker.task", set()
     for mode in ("standard", "published"):
-        out = tmp_path / mode
-        quality.run(request_of(mode=mode, faces=out, metrics=["psnr"]), tracks)
-        written = list(video.frames(out / "generated" / "blurred" / "a.mp4"))
+        request = quality.Request(
+            tmp_path / "real", tmp_path / "made", mode=mode, metrics=["psnr"], landmark_model=model,
+            faces=tmp_path / mode,
+        )  # fmt: skip
+        quality.run(request, tmp_path / "tracks")
+        written = list(video.frames(tmp_path / mode / "generated" / "AniPortrait" / "a.mp4"))
         assert len(written) == FRAMES
         first.add(written[0].rgb.tobytes())
-        assert (out / "reference" / "b.mp4").exists()
-        assert not (out / "generated" / "AniPortrait" / "b.mp4").exists()
+        assert (tmp_path / mode / "reference" / "a.mp4").exists()
+        assert not (tmp_path / mode / "generated" / "AniPortrait" / "b.mp4").exists()
     assert len(first) == 2
 
 
