@@ -377,7 +377,8 @@ def test_frames_of_a_video_that_breaks_off_do_not_join_the_next_one(shared, tmp_
     shown = pictures(shared / "data" / "videos" / "reenactment" / "aniportrait_aragaki_driver.mp4", 20)
     for name in ("a_breaks", "b_whole"):
         for side in ("real", "made"):
-            put(tmp_path / side / f"{name}.mp4", shown, quality_factor="12" if side == "real" else "30")
+            mirrored = [picture[:, ::-1] if name == "a_breaks" else picture for picture in shown]
+            put(tmp_path / side / f"{name}.mp4", mirrored, quality_factor="12" if side == "real" else "30")
     whole, clips = frames.of_one, []
 
     def breaking(clip, view):
@@ -396,7 +397,8 @@ def test_frames_of_a_video_that_breaks_off_do_not_join_the_next_one(shared, tmp_
     request = quality.Request(tmp_path / "real", tmp_path / "made", metrics=["fvd"], landmark_model=model)
     found, _ = quality.run(request, tmp_path / "tracks", make=lambda *_: build.Metrics(sets=(metric,)))
     assert [entry["video"] for entry in found.failures] == ["a_breaks"]
-    assert len(clips) == 2  # one a side, both of the video that is whole
+    assert len(clips) == 2  # one a side, both of the video that is whole, none of them mirrored at its beginning
+    assert all(np.abs(clip[0].astype(int) - clip[15]).mean() < 25 for clip in clips)
     assert found.values["made"]["fvd"]["count"] == 1
 
 
